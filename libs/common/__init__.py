@@ -1,0 +1,1 @@
+"""Everything that two services share, one noun per file."""

@@ -1,0 +1,104 @@
+"""The event log's port: ordered, partitioned, durable. PostgreSQL and Kafka implement it and pass one contract suite."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from libs.common.topics import Topic
+
+
+class TopicPartition(NamedTuple):
+    topic: Topic
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What travels: opaque bytes. An empty value is a value."""
+
+    key: bytes
+    value: bytes
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRecord(Record):
+    """A record with its place. Offsets of a partition grow; they may have holes."""
+
+    offset: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive records of one partition.
+
+    ``start`` and ``end`` are fetch positions, not offsets of records: reading goes on at ``end``,
+    and a hole between them is no loss. ``records`` may be empty when everything between them was a hole.
+    """
+
+    source: TopicPartition
+    start: int
+    end: int
+    records: Sequence[ReadRecord]
+
+
+class Subscription(Protocol):
+    """One member of a consumer group. Not shared between tasks."""
+
+    @property
+    def owned(self) -> frozenset[TopicPartition]:
+        """The partitions that this member owns at this moment."""
+
+    async def next_batch(self, max_records: int, timeout_seconds: float) -> Batch | None:
+        """The next batch of any owned partition that is not paused, partitions taking turns; None when
+        nothing came in time.
+
+        Positions of newly owned partitions are asked of ``start_at``. A batch advances the position in memory;
+        whoever cannot process it calls ``rewind``.
+        Raises PositionLost when a position lies outside the log, RetryLater when the engine does not answer.
+        """
+
+    def rewind(self, source: TopicPartition, position: int, pause_seconds: float) -> None:
+        """Read this partition again from ``position``, after a pause."""
+
+    async def drop(self, source: TopicPartition) -> None:
+        """Give up ownership: somebody else moved the position. It may be acquired again later."""
+
+    async def commit(self, source: TopicPartition, position: int) -> None:
+        """Tell the engine's own tools how far we are. Best effort with a deadline; we never read it back."""
+
+
+StartAt = Callable[[TopicPartition], Awaitable[int]]
+"""Gives the position to read a newly owned partition from; the caller keeps it (see ``consumer``)."""
+
+
+class EventLog(Protocol):
+    """One event log. Every call has a deadline: a dead engine is RetryLater, never a hang."""
+
+    async def open(self) -> None:
+        """Connect. Raises RetryLater when the engine does not answer, NotStarted when it is not what we expect."""
+
+    async def close(self) -> None: ...
+
+    async def identity(self) -> str:
+        """Names this log, so that positions of another one are recognised. It never changes while data lives."""
+
+    async def append(self, topic: Topic, records: Sequence[Record], partition: int | None = None) -> None:
+        """Durable when it returns. Records go to their keys' partitions, or all to ``partition``.
+
+        After RetryLater they may or may not be in the log: append again and rely on event ids.
+        """
+
+    async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
+        """For each partition, the position after everything that was durable when this was called."""
+
+    async def starts(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
+        """For each partition, the earliest position that can still be read."""
+
+    def subscribe(
+        self, group: str, topics: Sequence[Topic], start_at: StartAt
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """Join a group. Each partition has one owner among its members; a dead member's partitions move on."""

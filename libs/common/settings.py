@@ -1,0 +1,90 @@
+"""Settings that every process has, read from the environment once, in ``app.py``, and handed down."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from libs.common.clock import Clock, DeclaredClock, WallClock
+from libs.common.errors import NotStarted
+
+PREFIX = "KIZASHI_"
+SERVICES = ("ingest", "health", "playbook", "notify")
+OTHER_PREFIXES = ("local", "owner")
+"""Of variables that tools read, not services: KIZASHI_LOCAL_… of `make run`, KIZASHI_OWNER_DATABASE_URL."""
+
+
+class CommonSettings(BaseSettings):
+    """The environment variables that all services understand, each with the prefix ``KIZASHI_``."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    database_url: SecretStr = Field(
+        description="postgresql://user@host/database; the user may take every service's roles"
+    )
+    log_url: SecretStr | None = Field(default=None, description="the event log; without it, the same PostgreSQL")
+    config_dir: Path = Field(default=Path("config"), description="health models, segments, playbooks, templates")
+    host: str = Field(default="127.0.0.1", description="the address to listen on")
+    environment: Literal["production", "demo", "test"] = "production"
+    domain_clock_file: Path | None = Field(default=None, description="declares another domain time; demo and test only")
+    logging_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_retention_days: int = Field(default=7, ge=1, le=7, description="of the event log; the claim window is 7 days")
+    failpoints: str = Field(default="", description="name[:nth],… where to die; demo and test only")
+
+    @field_validator("database_url", "log_url")
+    @classmethod
+    def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith("postgresql://"):
+            raise ValueError("must begin with postgresql://")
+        return url
+
+    @property
+    def event_log_url(self) -> str:
+        return (self.log_url or self.database_url).get_secret_value()
+
+    def clock(self) -> Clock:
+        """The domain clock. Raises NotStarted when production is told to declare one."""
+        if self.domain_clock_file is None:
+            return WallClock()
+        if self.environment == "production":
+            raise NotStarted(
+                "KIZASHI_DOMAIN_CLOCK_FILE declares another time, which only a demo or a test may do; "
+                "unset it, or set KIZASHI_ENVIRONMENT=demo."
+            )
+        return DeclaredClock(self.domain_clock_file)
+
+
+S = TypeVar("S", bound=CommonSettings)
+
+
+def load(settings_class: type[S], service: str | None = None) -> S:
+    """Read settings from the environment. Raises NotStarted with one sentence naming the variable at fault.
+
+    A variable that begins with the prefix and that nobody knows is a misspelling, hence an error; those of other
+    services are theirs to check.
+    """
+    known = {_variable(settings_class, name) for name in settings_class.model_fields}
+    others = tuple(f"{PREFIX}{name.upper()}_" for name in (*SERVICES, *OTHER_PREFIXES) if name != service)
+    for variable in sorted(os.environ):
+        if variable.startswith(PREFIX) and variable not in known and not variable.startswith(others):
+            raise NotStarted(
+                f"{variable} is not a setting of Kizashi; correct or unset it (the settings are in .env.example)."
+            )
+    try:
+        return settings_class()
+    except ValidationError as exc:
+        first: Any = exc.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        problem = "is not set" if first["type"] == "missing" else f"is not valid: {first['msg']}"
+        raise NotStarted(f"{_variable(settings_class, name)} {problem}; see .env.example.") from exc
+
+
+def _variable(settings_class: type[CommonSettings], field: str) -> str:
+    found = settings_class.model_fields.get(field)
+    if found is not None and isinstance(found.validation_alias, str):
+        return found.validation_alias.upper()
+    return f"{PREFIX}{field}".upper()

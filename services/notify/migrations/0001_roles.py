@@ -1,0 +1,13 @@
+"""The roles of the service."""
+
+from alembic import op
+
+from libs.common.ddl import roles_v1
+
+revision = "notify_0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    for statement in roles_v1("notify"):
+        op.execute(statement)

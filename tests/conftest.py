@@ -1,0 +1,67 @@
+"""A real PostgreSQL for every test run, and a migrated database of its own for every test that asks."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from deploy.local.postgres import EmbeddedPostgres, start
+from libs.common.migrate import migrate
+
+OWNER = "postgres"
+LOGIN = "kizashi"
+
+
+@dataclass(frozen=True)
+class TestDatabase:
+    """``owner_url`` may do everything; ``url`` is what services get."""
+
+    __test__ = False
+
+    name: str
+    owner_url: str
+    url: str
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """One server per pytest process, with a migrated template database."""
+    home = Path(tempfile.mkdtemp(prefix="kizashi-test-"))
+    home.chmod(0o755)
+    server = start(home / "postgres", durable=False)
+    try:
+        asyncio.run(_make_template(server))
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+async def _make_template(server: EmbeddedPostgres) -> None:
+    owner = await asyncpg.connect(server.url(OWNER, "postgres"))
+    await owner.execute("CREATE DATABASE template_kizashi")
+    await owner.close()
+    await migrate(server.url(OWNER, "template_kizashi"), LOGIN)
+
+
+@pytest.fixture
+async def database(postgres: EmbeddedPostgres) -> AsyncIterator[TestDatabase]:
+    """A fresh database with every schema migrated and two workspaces, 1 and 2."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    owner = await asyncpg.connect(postgres.url(OWNER, "postgres"))
+    await owner.execute(f"CREATE DATABASE {name} TEMPLATE template_kizashi STRATEGY file_copy")
+    url = postgres.url(OWNER, name)
+    inside = await asyncpg.connect(url)
+    await inside.execute("INSERT INTO access.workspace (workspace_id, name) VALUES (1, 'One'), (2, 'Two')")
+    await inside.close()
+    yield TestDatabase(name=name, owner_url=url, url=postgres.url(LOGIN, name))
+    await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await owner.close()
