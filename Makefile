@@ -1,0 +1,51 @@
+# Kizashi. `make help` is the manual.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install run demo test check format lock clean
+
+help: ## Show what can be done here
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make the virtual environment from the lock (all others do it when needed)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Kizashi needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3 …"; exit 2; }
+	@echo "Installing into $(VENV) (once, about 400 MB) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(INSTALLED) ## Everything on this machine, with a demo product and an inbox (DEMO=0: an empty installation)
+	@exec $(BIN)/python -m deploy.local run
+
+demo: $(INSTALLED) ## The same story, bounded to 90 s; exit status 0 only if it came true
+	@exec $(BIN)/python -m deploy.local demo
+
+test: $(INSTALLED) ## Every test
+	@$(BIN)/pytest -n 2 --dist loadfile
+
+check: $(INSTALLED) ## Formatting, lint, types, module boundaries
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+
+format: $(INSTALLED) ## Format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## Write requirements.lock anew from pyproject.toml
+	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
+	@.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+		--no-emit-index-url --no-header --upgrade pyproject.toml -o requirements.lock
+	@rm -rf .venv-lock
+
+clean: ## Remove what was installed and the local data
+	@rm -rf $(VENV) .kizashi *.egg-info
