@@ -31,7 +31,9 @@ def load(path: Path, schema: type[M]) -> M:
     try:
         return schema.model_validate(_plain(document))
     except ValidationError as exc:
-        first: Any = exc.errors()[0]
+        errors = exc.errors()
+        # A misspelt field is also a missing one; naming the misspelling helps.
+        first: Any = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
         where = ".".join(str(part) for part in first["loc"])
         message = str(first["msg"]).removeprefix("Value error, ")
         raise mistake(path, line_of(document, first["loc"]), f"{where}: {message}" if where else message) from exc
