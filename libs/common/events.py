@@ -173,7 +173,8 @@ class AccountChanged(AccountEvent, frozen=True, kw_only=True, tag="health.accoun
     """A full snapshot of an account. A higher ``version`` replaces a lower one, whatever the order of arrival.
 
     ``as_of`` is domain time. ``arr`` is annual recurring revenue in whole units of the workspace's currency.
-    ``band`` and ``score`` (0-100) are None while there is too little data.
+    ``band`` and ``score`` (0-100) are None while there is too little data. ``silent`` is True from AccountWentSilent
+    until a person of the account does something again; None where the writer does not say.
     """
 
     topic = Topic.HEALTH
@@ -190,6 +191,7 @@ class AccountChanged(AccountEvent, frozen=True, kw_only=True, tag="health.accoun
     renewal_date: date | None = None
     band: Band | None = None
     score: float | None = None
+    silent: bool | None = None
 
 
 class AccountFinding(AccountEvent, frozen=True, kw_only=True):
