@@ -1,4 +1,4 @@
-"""The event log's port: ordered, partitioned, durable. PostgreSQL and Kafka implement it and pass one contract suite."""
+"""The event log's port: ordered, partitioned, durable. PostgreSQL and Kafka implement it, one contract suite tests it."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def head_of(schema: str) -> str | None:
 
 
 async def migrate(owner_url: str, login: str = LOGIN) -> None:
-    """Run what is missing, under a lock, and let ``login`` (made if missing) take the services' roles.
+    """Run what is missing, under a lock, and let ``login`` (made if missing) take the roles of services and log.
 
     Raises NotStarted when the database cannot be reached or changed.
     """
@@ -67,6 +67,7 @@ async def migrate(owner_url: str, login: str = LOGIN) -> None:
                 await connection.execute(
                     text(f"GRANT kizashi_{name}_api, kizashi_{name}_worker TO {login} WITH INHERIT FALSE")
                 )
+            await connection.execute(text(f"GRANT kizashi_log TO {login} WITH INHERIT FALSE"))
     except (SQLAlchemyError, OSError, TimeoutError) as exc:
         raise NotStarted(f"The database cannot be migrated: {exc}") from exc
     finally:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from time import monotonic
 
 import asyncpg
 
@@ -25,7 +27,7 @@ class LockSession:
 
     The server ends the session when no heartbeat came for three seconds, as happens to a SIGSTOPped process; its
     locks are free from then on, and whatever that process still believes is caught by the compare-and-set of
-    positions.
+    positions. Locks are of this session, so a pooler that shares sessions between clients breaks them.
     """
 
     def __init__(self, url: str, application_name: str, role: str | None = None) -> None:
@@ -35,10 +37,21 @@ class LockSession:
         self._connection: asyncpg.Connection | None = None
         self._heart: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
+        self._held: set[int] = set()
+        self._proven_at = 0.0
 
     @property
     def alive(self) -> bool:
-        return self._connection is not None and not self._connection.is_closed()
+        """Whether the locks are still ours as far as we can know: a process that wakes up after SIGSTOP cannot."""
+        open_still = self._connection is not None and not self._connection.is_closed()
+        return open_still and monotonic() - self._proven_at < LOST_AFTER_SECONDS
+
+    @property
+    def pid(self) -> int:
+        """The server's number of this session, as ``holders`` tells it."""
+        if self._connection is None or self._connection.is_closed():
+            raise RetryLater("the lock session is gone")
+        return self._connection.get_server_pid()
 
     async def open(self) -> None:
         """Raises RetryLater when PostgreSQL does not answer."""
@@ -50,11 +63,10 @@ class LockSession:
         if self._role:
             settings["role"] = self._role
         try:
-            self._connection = await asyncpg.connect(
-                self._url, timeout=5, command_timeout=LOST_AFTER_SECONDS, server_settings=settings
-            )
+            self._connection = await asyncpg.connect(self._url, timeout=5, server_settings=settings)
         except (OSError, TimeoutError, asyncpg.PostgresError) as exc:
             raise RetryLater(f"PostgreSQL gives no lock session: {exc}") from exc
+        self._proven_at = monotonic()
         self._heart = asyncio.create_task(self._beat(), name=f"heartbeat {self._application_name}")
 
     async def close(self) -> None:
@@ -65,17 +77,40 @@ class LockSession:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             try:
-                await connection.close(timeout=2)
+                await connection.close(timeout=1)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 connection.terminate()
 
     async def try_lock(self, numbers: Sequence[int]) -> set[int]:
-        """Take those of the locks that are free; the answer also names none that others hold."""
-        rows = await self._fetch("SELECT n FROM unnest($1::bigint[]) AS n WHERE pg_try_advisory_lock(n)", list(numbers))
-        return {row["n"] for row in rows}
+        """Take those of the locks that are free; the answer names the ones that are ours now."""
+        # PostgreSQL counts how often a session takes a lock, and wants it given back as often.
+        wanted = [number for number in numbers if number not in self._held]
+        rows = await self._fetch("SELECT n FROM unnest($1::bigint[]) AS n WHERE pg_try_advisory_lock(n)", wanted)
+        self._held.update(row["n"] for row in rows)
+        return self._held.intersection(numbers)
 
     async def unlock(self, numbers: Sequence[int]) -> None:
-        await self._fetch("SELECT pg_advisory_unlock(n) FROM unnest($1::bigint[]) AS n", list(numbers))
+        ours = sorted(self._held.intersection(numbers))
+        await self._fetch("SELECT pg_advisory_unlock(n) FROM unnest($1::bigint[]) AS n", ours)
+        self._held.difference_update(ours)
+
+    async def join(self, number: int) -> None:
+        """Hold a lock together with everybody who joins, so that ``holders`` can name the members."""
+        await self._fetch("SELECT pg_advisory_lock_shared($1)", number)
+
+    async def holders(self, numbers: Sequence[int]) -> Mapping[int, set[int]]:
+        """For each lock that somebody holds, the sessions (by the server's number) that do."""
+        rows = await self._fetch(
+            "SELECT n, l.pid FROM pg_locks l JOIN unnest($1::bigint[]) AS n "
+            "ON n = (l.classid::bigint << 32) | l.objid::bigint "
+            "WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted "
+            "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            list(numbers),
+        )
+        found: dict[int, set[int]] = defaultdict(set)
+        for row in rows:
+            found[row["n"]].add(row["pid"])
+        return found
 
     async def _beat(self) -> None:
         while True:
@@ -89,9 +124,27 @@ class LockSession:
         async with self._turn:
             if self._connection is None or self._connection.is_closed():
                 raise RetryLater("the lock session is gone")
+            asked_at = monotonic()
+            # Cutting the line ends the wait at once; asyncpg's own timeout would first ask the server to cancel.
+            watchdog = asyncio.get_running_loop().call_later(LOST_AFTER_SECONDS, self._connection.terminate)
             try:
                 rows: list[asyncpg.Record] = await self._connection.fetch(statement, *arguments)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            except BaseException as exc:
                 self._connection.terminate()
-                raise RetryLater(f"the lock session is gone: {exc}") from exc
+                if isinstance(exc, OSError | TimeoutError | asyncpg.PostgresError | asyncpg.InterfaceError):
+                    raise RetryLater(f"the lock session is gone: {exc}") from exc
+                raise
+            finally:
+                watchdog.cancel()
+            self._proven_at = asked_at
             return rows
+
+
+def fair_share(rank: int, members: int, topics: int, partitions: int) -> list[int]:
+    """How many partitions of each topic the member at ``rank`` (from 0) owns; all members' shares add up to all.
+
+    Each topic is shared evenly. What does not divide goes to other members topic by topic, so that their totals stay
+    even too.
+    """
+    each, left = divmod(partitions, members)
+    return [each + ((rank - topic * left) % members < left) for topic in range(topics)]

@@ -1,0 +1,250 @@
+"""A member of a consumer group on the PostgreSQL engine: which partitions are its own, and what is new in them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from types import MappingProxyType
+
+import msgspec
+
+from libs.common.errors import PositionLost, RetryLater
+from libs.common.event_log import Batch, ReadRecord, StartAt, TopicPartition
+from libs.common.event_log_postgres_session import LogSession
+from libs.common.observability import get_logger
+from libs.common.ownership import LockSession, fair_share, lock_number
+from libs.common.topics import PARTITIONS, Topic
+
+logger = get_logger(__name__)
+
+BATCH_BYTES = 4_000_000
+FASTEST_POLL_SECONDS = 0.01
+SLOWEST_POLL_SECONDS = 0.05
+SHARE_SECONDS = 0.25
+"""Between two looks at who is a member and who owns what."""
+DROPPED_SECONDS = 1.0
+"""Before a partition that was dropped is asked for again."""
+NOTE_SECONDS = 1.0
+
+_NO_HEADERS: Mapping[str, bytes] = MappingProxyType({})
+_headers_decoder = msgspec.msgpack.Decoder(dict[str, bytes])
+
+POLL = "SELECT number, earliest, next FROM log.topic_partition WHERE number = ANY ($1::smallint[])"
+# The inner limit bounds the work, the outer condition the bytes; the first record always passes.
+FETCH = """SELECT position, key, value, headers FROM (
+    SELECT *, sum(octet_length(value)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - octet_length(value) AS before
+    FROM (SELECT position, key, value, headers FROM log.record WHERE number = $1 AND position >= $2
+          ORDER BY position LIMIT $3) AS first
+) AS sized WHERE before < $4"""
+NOTE = """INSERT INTO log.group_position (group_name, number, position)
+    SELECT $1, number, position FROM unnest($2::smallint[], $3::bigint[]) AS given (number, position) ORDER BY number
+    ON CONFLICT (group_name, number) DO UPDATE SET position = excluded.position, noted_at = now()"""
+
+
+@dataclass(slots=True)
+class _Owned:
+    """A partition of ours. ``earliest`` and ``next`` are as of the last poll, unknown (None) before the first."""
+
+    source: TopicPartition
+    number: int
+    position: int
+    earliest: int | None = None
+    next: int | None = None
+    paused_until: float = 0.0
+
+    def has_news(self, now: float) -> bool:
+        return self.next is not None and self.position < self.next and self.paused_until <= now
+
+    def check(self) -> None:
+        """Raises PositionLost when the position lies outside what the log holds."""
+        if self.earliest is None or self.next is None or self.earliest <= self.position <= self.next:
+            return
+        what = "older records were dropped" if self.position < self.earliest else "the log has never been that far"
+        raise PositionLost(
+            f"{self.source.topic}/{self.source.partition} cannot be read from position {self.position}: the log holds "
+            f"{self.earliest} to {self.next}, {what}."
+        )
+
+
+class PostgresSubscription:
+    """Ownership is an advisory lock per partition; all members share one more lock, which shows how many they are.
+
+    Everything happens inside ``next_batch``, so a partition changes hands only between batches. ``locks`` is open;
+    whoever made it closes it.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        numbers: Mapping[TopicPartition, int],
+        start_at: StartAt,
+        locks: LockSession,
+        reader: LogSession,
+    ) -> None:
+        self._group = group
+        self._numbers = numbers
+        self._start_at = start_at
+        self._locks = locks
+        self._reader = reader
+        self._topics: Sequence[Topic] = sorted({source.topic for source in numbers})
+        self._members_lock = lock_number(f"log group {group}")
+        self._partition_locks = {
+            source: lock_number(f"log group {group} {source.topic}/{source.partition}") for source in numbers
+        }
+        self._owned: dict[TopicPartition, _Owned] = {}
+        self._turns: list[TopicPartition] = []
+        self._dropped_until: dict[TopicPartition, float] = {}
+        self._committed: dict[int, int] = {}
+        self._joined = False
+        self._next_share = self._next_note = self._next_poll = 0.0
+        self._poll_interval = FASTEST_POLL_SECONDS
+
+    @property
+    def owned(self) -> frozenset[TopicPartition]:
+        return frozenset(self._owned)
+
+    async def next_batch(self, max_records: int, timeout_seconds: float) -> Batch | None:
+        deadline = monotonic() + timeout_seconds
+        while True:
+            now = monotonic()
+            if not self._locks.alive:
+                raise RetryLater(f"{self._group} lost the session that holds its partitions")
+            if now >= self._next_share:
+                await self._share()
+            if now >= self._next_note:
+                await self.note_positions()
+            if now >= self._next_poll:
+                await self._poll()
+            chosen = self._whose_turn()
+            if chosen is not None:
+                batch = await self._fetch(chosen, max_records)
+                if batch is not None:
+                    return batch
+            elif (now := monotonic()) >= deadline:
+                return None
+            else:
+                await asyncio.sleep(max(min(self._next_poll, deadline) - now, 0))
+
+    def rewind(self, source: TopicPartition, position: int, pause_seconds: float) -> None:
+        if (owned := self._owned.get(source)) is not None:
+            owned.position = position
+            owned.paused_until = monotonic() + pause_seconds
+
+    async def drop(self, source: TopicPartition) -> None:
+        self._dropped_until[source] = monotonic() + DROPPED_SECONDS
+        await self._release([source])
+
+    async def commit(self, source: TopicPartition, position: int) -> None:
+        self._committed[self._numbers[source]] = position
+
+    async def note_positions(self) -> None:
+        """Tell retention and lag tools how far the group is; what fails is told the next time."""
+        self._next_note = monotonic() + NOTE_SECONDS
+        if not self._committed:
+            return
+        try:
+            await self._reader.fetch(NOTE, self._group, list(self._committed), list(self._committed.values()))
+        except RetryLater as exc:
+            logger.warning("positions_not_noted", group=self._group, detail=str(exc))
+        else:
+            self._committed.clear()
+
+    # --- sharing ---
+
+    async def _share(self) -> None:
+        """Give up what is above our share and take what is free below it."""
+        if not self._joined:
+            await self._locks.join(self._members_lock)
+            self._joined = True
+        holders = await self._locks.holders([self._members_lock, *self._partition_locks.values()])
+        members = sorted(holders[self._members_lock] | {self._locks.pid})
+        shares = fair_share(members.index(self._locks.pid), len(members), len(self._topics), PARTITIONS)
+        now = monotonic()
+        surplus: list[TopicPartition] = []
+        wanted: list[TopicPartition] = []
+        for topic, share in zip(self._topics, shares, strict=True):
+            ours = sorted(source for source in self._owned if source.topic == topic)
+            surplus += ours[share:]
+            free = [
+                source
+                for source, lock in self._partition_locks.items()
+                if source.topic == topic and lock not in holders and self._dropped_until.get(source, 0) <= now
+            ]
+            wanted += free[: max(share - len(ours), 0)]
+        if surplus:
+            await self._release(surplus)
+        if wanted:
+            await self._take(wanted)
+        self._next_share = monotonic() + SHARE_SECONDS
+
+    async def _take(self, wanted: Sequence[TopicPartition]) -> None:
+        won = await self._locks.try_lock([self._partition_locks[source] for source in wanted])
+        for source in wanted:
+            if self._partition_locks[source] in won:
+                position = await self._start_at(source)
+                self._owned[source] = _Owned(source, self._numbers[source], position)
+                self._turns.append(source)
+                self._committed.setdefault(self._numbers[source], position)
+                self._next_poll = 0.0
+        logger.info("partitions_taken", group=self._group, taken=len(won), owned=len(self._owned))
+
+    async def _release(self, sources: Sequence[TopicPartition]) -> None:
+        for source in sources:
+            if self._owned.pop(source, None) is not None:
+                self._turns.remove(source)
+        await self._locks.unlock([self._partition_locks[source] for source in sources])
+        logger.info("partitions_released", group=self._group, released=len(sources), owned=len(self._owned))
+
+    # --- reading ---
+
+    async def _poll(self) -> None:
+        """Ask what is new everywhere; seldom when little happens. Raises PositionLost."""
+        rows = await self._reader.fetch(POLL, [owned.number for owned in self._owned.values()])
+        found = {row["number"]: row for row in rows}
+        for owned in self._owned.values():
+            owned.earliest, owned.next = found[owned.number]["earliest"], found[owned.number]["next"]
+            owned.check()
+        now = monotonic()
+        if any(owned.has_news(now) for owned in self._owned.values()):
+            self._poll_interval = FASTEST_POLL_SECONDS
+        else:
+            self._poll_interval = min(self._poll_interval * 1.5, SLOWEST_POLL_SECONDS)
+        self._next_poll = now + self._poll_interval
+
+    def _whose_turn(self) -> _Owned | None:
+        """The partition with news that has waited longest, topics taking turns first: a full topic may delay another
+        one by a batch, not by twelve."""
+        now = monotonic()
+        ready = [source for source in self._turns if self._owned[source].has_news(now)]
+        if not ready:
+            return None
+        chosen = min(ready, key=self._topic_turns)
+        self._turns.remove(chosen)
+        self._turns.append(chosen)
+        return self._owned[chosen]
+
+    def _topic_turns(self, source: TopicPartition) -> int:
+        """The place in the row of turns of the topic's partition that was served last."""
+        return max(place for place, other in enumerate(self._turns) if other.topic == source.topic)
+
+    async def _fetch(self, owned: _Owned, max_records: int) -> Batch | None:
+        """The next records of a partition, or None when they are not readable yet."""
+        start, known_end = owned.position, owned.next
+        rows = await self._reader.fetch(FETCH, owned.number, start, max_records, BATCH_BYTES)
+        end = rows[-1]["position"] + 1 if rows else known_end
+        assert end is not None
+        if len(rows) != end - start:
+            # This engine makes no holes, so more likely the records have just been dropped.
+            await self._poll()
+        owned.position = end
+        return Batch(
+            owned.source,
+            start,
+            end,
+            [
+                ReadRecord(key, value, _NO_HEADERS if headers is None else _headers_decoder.decode(headers), position)
+                for position, key, value, headers in rows
+            ],
+        )
