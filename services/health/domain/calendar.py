@@ -1,0 +1,125 @@
+"""Working time: the clock that stands still on weekends and holidays of the workspace's zone."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, field_validator
+
+from libs.common.config_file import ConfigModel
+
+_DAY = timedelta(days=1)
+
+
+class Weekday(StrEnum):
+    MONDAY = "monday"
+    TUESDAY = "tuesday"
+    WEDNESDAY = "wednesday"
+    THURSDAY = "thursday"
+    FRIDAY = "friday"
+    SATURDAY = "saturday"
+    SUNDAY = "sunday"
+
+
+class Holiday(ConfigModel):
+    """One day of one year."""
+
+    date: date
+    name: str
+
+
+class YearlyHoliday(ConfigModel):
+    """The same day every year, written month-day: ``12-25``."""
+
+    day: Annotated[str, Field(pattern=r"^(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")]
+    name: str
+
+
+class Calendar(ConfigModel):
+    """config/calendar.yaml: when nobody expects a customer to work."""
+
+    zone: str
+    weekend: tuple[Weekday, ...] = (Weekday.SATURDAY, Weekday.SUNDAY)
+    holidays: tuple[Holiday, ...] = ()
+    yearly_holidays: tuple[YearlyHoliday, ...] = ()
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_is_known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+            raise ValueError(f"{name!r} is not a time zone; write it like Europe/Berlin or UTC") from exc
+        return name
+
+    @field_validator("weekend")
+    @classmethod
+    def _some_day_is_worked(cls, weekend: tuple[Weekday, ...]) -> tuple[Weekday, ...]:
+        if len(set(weekend)) == len(Weekday):
+            raise ValueError("a weekend of seven days leaves no day to work")
+        return weekend
+
+    @field_validator("yearly_holidays")
+    @classmethod
+    def _the_year_has_other_days(cls, days: tuple[YearlyHoliday, ...]) -> tuple[YearlyHoliday, ...]:
+        if len(days) > 100:
+            raise ValueError(f"{len(days)} yearly holidays; at most 100 make sense")
+        return days
+
+    def is_working_day(self, day: date) -> bool:
+        return (
+            day.weekday() not in self._weekend_numbers
+            and day not in self._holiday_dates
+            and f"{day:%m-%d}" not in self._yearly_days
+        )
+
+    def working_days_between(self, start: datetime, end: datetime) -> timedelta:
+        """Working time from ``start`` to ``end``; a whole working day is 24 hours. Zero when ``end`` is earlier."""
+        here, stop = self._local(start), self._local(end)
+        spent = timedelta()
+        while here < stop:
+            until = min(_midnight_after(here), stop)
+            if self.is_working_day(here.date()):
+                spent += until - here
+            here = until
+        return spent
+
+    def after_working_days(self, start: datetime, amount: timedelta) -> datetime:
+        """The moment at which ``amount`` of working time has passed since ``start``: seven working days from a Friday
+        at 15:00 is the second Tuesday at 15:00."""
+        here, left = self._local(start), amount
+        while True:
+            midnight = _midnight_after(here)
+            if self.is_working_day(here.date()):
+                if left <= midnight - here:
+                    return (here + left).replace(tzinfo=self._zone).astimezone(start.tzinfo)
+                left -= midnight - here
+            here = midnight
+
+    def _local(self, moment: datetime) -> datetime:
+        """What clocks on the wall of the workspace show, so that a day of 23 or 25 hours is one day."""
+        return moment.astimezone(self._zone).replace(tzinfo=None)
+
+    @cached_property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self.zone)
+
+    @cached_property
+    def _weekend_numbers(self) -> frozenset[int]:
+        return frozenset(list(Weekday).index(day) for day in self.weekend)
+
+    @cached_property
+    def _holiday_dates(self) -> frozenset[date]:
+        return frozenset(holiday.date for holiday in self.holidays)
+
+    @cached_property
+    def _yearly_days(self) -> frozenset[str]:
+        return frozenset(holiday.day for holiday in self.yearly_holidays)
+
+
+def _midnight_after(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY

@@ -1,0 +1,126 @@
+"""What a score is made of: everything known about one account as of one moment, and nothing that is not needed.
+
+Whoever loads facts leaves out what had not happened or not arrived by then, people who do not count
+(`activity.person_counts`), and sources that are still importing. Days are UTC days.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+
+Scalar = str | int | float | bool
+
+
+class DailyCount(msgspec.Struct, frozen=True, order=True):
+    """How often people of the account sent ``event`` on ``day``, and when first and last."""
+
+    day: date
+    event: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+class ActiveDay(msgspec.Struct, frozen=True, order=True):
+    """A day on which a person of the account was active: the moments of the first and the last activity."""
+
+    day: date
+    first_at: datetime
+    last_at: datetime
+
+
+class Occurrence(msgspec.Struct, frozen=True):
+    """One event that a measure looks inside. ``id`` is the client's message id; of the properties only those that
+    the model asks for are kept (`HealthModel.kept_properties`)."""
+
+    event: str
+    at: datetime
+    id: str
+    properties: Mapping[str, Scalar] = {}
+
+
+class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One account. The order of rows carries no meaning.
+
+    ``counts``: the last ``HealthModel.days_of_history`` days, every event, one row per day and event.
+    ``active_people``: for each of ``HealthModel.people_windows``, how many different people were active in that many
+    complete days before the day of the score.
+    ``active_days``: the latest ``ACTIVE_DAYS_KEPT`` days with activity, however long ago: silence outlives windows.
+    ``occurrences``: those of the events in ``HealthModel.kept_properties``, as far back as ``days_of_history``.
+    ``first_seen_at``: the first time that anything named the account.
+    """
+
+    account_id: str
+    first_seen_at: datetime | None = None
+    traits: Mapping[str, Scalar] = {}
+    counts: tuple[DailyCount, ...] = ()
+    active_people: Mapping[int, int] = {}
+    active_days: tuple[ActiveDay, ...] = ()
+    occurrences: tuple[Occurrence, ...] = ()
+
+    @property
+    def last_activity_at(self) -> datetime | None:
+        """The last moment at which a person of the account did something."""
+        return max((active.last_at for active in self.active_days), default=None)
+
+
+ACTIVE_DAYS_KEPT = 90
+"""Enough to know an account's rhythm: its gaps between active days."""
+
+
+def day_of(moment: datetime) -> date:
+    """The UTC day of ``moment``."""
+    return moment.astimezone(UTC).date()
+
+
+def total(facts: AccountFacts, excluded: Container[str], first: date, end: date) -> int:
+    """Calls from ``first`` up to but not including ``end``, without the ``excluded`` events."""
+    return sum(row.count for row in facts.counts if first <= row.day < end and row.event not in excluded)
+
+
+def weekly_usage(facts: AccountFacts, excluded: Container[str], as_of: datetime, weeks: int = 8) -> tuple[int, ...]:
+    """Calls per week of complete days, oldest first, at most ``weeks``; weeks before the account was seen are left
+    out. The trend line of an alert."""
+    today = day_of(as_of)
+    if facts.first_seen_at is None:
+        return ()
+    age = (today - day_of(facts.first_seen_at)).days
+    known = min(weeks, math.ceil(age / 7))
+    starts = [today - timedelta(days=7 * back) for back in range(known, 0, -1)]
+    return tuple(total(facts, excluded, start, start + timedelta(days=7)) for start in starts)
+
+
+# --- traits: people send numbers as text and dates in several ways; what cannot be read counts as missing ---
+
+
+def number(value: Scalar | None) -> float | None:
+    """``value`` as a finite number, or None."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        read = float(value.replace(",", "").strip() if isinstance(value, str) else value)
+    except (ValueError, OverflowError):
+        return None
+    return read if math.isfinite(read) else None
+
+
+def calendar_day(value: Scalar | None) -> date | None:
+    """``value`` as a day, from an ISO date or date-time, or None. A date-time with a zone is the UTC day."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value.strip())
+    except ValueError:
+        return None
+    return day_of(moment) if moment.tzinfo else moment.date()
+
+
+def text(value: Scalar | None) -> str | None:
+    """``value`` as text that is not blank, or None."""
+    if value is None or isinstance(value, bool):
+        return None
+    return str(value).strip() or None
