@@ -5,30 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 
-from libs.common.errors import NotStarted
+from libs.common.errors import NotStarted, RetryLater
 from libs.common.observability import get_logger
 from libs.common.web import Probes
 
 logger = get_logger(__name__)
 
-STOP_SECONDS = 15
+REQUEST_SECONDS = 8
+"""For requests in hand to be answered after SIGTERM."""
+STOP_SECONDS = 14
 """For background work to finish or roll back after SIGTERM; the whole stop stays within 20 seconds."""
+CLOSE_SECONDS = 4
+"""For all closings together."""
+KEEP_ALIVE_SECONDS = 75
+"""Longer than load balancers keep idle connections, so that it is never we who close one as a request comes in."""
+OPEN_AGAIN_SECONDS = 0.5
 
 
 @dataclass
 class Service:
     """Everything that a composition root wires.
 
-    ``open`` runs first, in order, and may raise NotStarted; ``tasks`` run until ``stopping`` is set and then return by
-    themselves; ``close`` runs last, in order, each with a deadline.
+    HTTP is served at once, ``/readyz`` staying red until ``open`` is through: it runs in order, tries again after
+    RetryLater and may raise NotStarted. Then ``tasks`` run until ``stopping`` is set and return by themselves;
+    ``close`` runs last, in order.
     """
 
     name: str
@@ -54,7 +64,8 @@ def run(compose: Callable[[], Service]) -> None:
     """Run the service that ``compose`` wires until SIGTERM or SIGINT. Exits 2 with one sentence if it cannot start,
     1 if a background task died."""
     try:
-        sys.exit(asyncio.run(_run(compose)))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            sys.exit(runner.run(_run(compose)))
     except NotStarted as problem:
         print(problem, file=sys.stderr)  # noqa: T201 - the one sentence for the operator
         sys.exit(2)
@@ -62,16 +73,17 @@ def run(compose: Callable[[], Service]) -> None:
 
 async def _run(compose: Callable[[], Service]) -> int:
     service = compose()
-    loop = asyncio.get_running_loop()
+    listener = _bind(service)
     server = _Server(
         uvicorn.Config(
             service.app,
-            host=service.host,
-            port=service.port,
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=5,
             server_header=False,
+            lifespan="off",
+            ws="none",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=REQUEST_SECONDS,
         )
     )
 
@@ -80,33 +92,77 @@ async def _run(compose: Callable[[], Service]) -> int:
         service.stopping.set()
         server.should_exit = True
 
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    status = 0
     try:
-        for opening in service.open:
-            await opening()
-        serving = asyncio.create_task(_serve(server, service), name="http")
-        working = [asyncio.create_task(task(), name=getattr(task, "__qualname__", "task")) for task in service.tasks]
-        done, _ = await asyncio.wait([serving, *working], return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            if not service.stopping.is_set():
-                status = 1
-                logger.error("task_ended", task=task.get_name(), exc_info=task.exception())
-        stop()
-        await _finish([serving, *working])
+        return await _live(service, server, listener, stop)
     finally:
-        for closing in service.close:
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(closing(), 3)
-    return status
+        await _close(service)
 
 
-async def _serve(server: _Server, service: Service) -> None:
+async def _live(service: Service, server: _Server, listener: socket.socket, stop: Callable[[], None]) -> int:
+    """Serve, open, work, until told to stop or something ends by itself. The answer is the exit status."""
+    service.probes.starting = True
+    serving = asyncio.create_task(server.serve([listener]), name="http")
+    opening = asyncio.create_task(_open(service), name="open")
+    running: list[asyncio.Task[None]] = [serving]
     try:
-        await server.serve()
-    except SystemExit as exc:  # uvicorn's answer to a port in use
-        raise NotStarted(f"{service.name} cannot listen on {service.host}:{service.port}; is the port in use?") from exc
+        done, _ = await asyncio.wait([serving, opening], return_when=asyncio.FIRST_COMPLETED)
+        if done == {opening}:
+            await opening
+            service.probes.starting = False
+            running += [asyncio.create_task(task(), name=_name_of(task)) for task in service.tasks]
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        if service.stopping.is_set():
+            return 0
+        _report(done)
+        return 1
+    finally:
+        stop()
+        opening.cancel()
+        await _finish(running)
+
+
+def _name_of(task: Callable[[], object]) -> str:
+    return getattr(task, "__qualname__", "task")
+
+
+def _bind(service: Service) -> socket.socket:
+    """Take the port before anything else is touched; requests are accepted once the server listens."""
+    family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((service.host, service.port))
+        listener.listen()
+    except OSError as exc:
+        listener.close()
+        raise NotStarted(
+            f"{service.name} cannot listen on {service.host}:{service.port} ({exc.strerror}); "
+            f"free the port, or set KIZASHI_{service.name.upper()}_PORT or KIZASHI_HOST."
+        ) from exc
+    return listener
+
+
+async def _open(service: Service) -> None:
+    for opening in service.open:
+        while True:
+            try:
+                await opening()
+                break
+            except RetryLater as exc:
+                logger.warning("opening_again", detail=str(exc))
+                await asyncio.sleep(OPEN_AGAIN_SECONDS)
+
+
+def _report(ended: set[asyncio.Task[None]]) -> None:
+    """Log what ended by itself; NotStarted leaves as its one sentence instead."""
+    for task in ended:
+        problem = None if task.cancelled() else task.exception()
+        if isinstance(problem, NotStarted):
+            raise problem
+        logger.error("task_ended", task=task.get_name(), exc_info=problem)
 
 
 async def _finish(tasks: list[asyncio.Task[None]]) -> None:
@@ -116,9 +172,18 @@ async def _finish(tasks: list[asyncio.Task[None]]) -> None:
         task.cancel()
     if late:
         await asyncio.wait(late, timeout=1)
-    for task in tasks:
-        if task.done() and not task.cancelled() and isinstance(task.exception(), NotStarted):
-            raise task.exception()  # type: ignore[misc]
+
+
+async def _close(service: Service) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            for closing in service.close:
+                try:
+                    await closing()
+                except Exception as exc:
+                    logger.warning("not_closed_well", detail=str(exc))
+    except TimeoutError:
+        logger.warning("closed_late")
 
 
 async def pause(stopping: asyncio.Event, seconds: float) -> None:
