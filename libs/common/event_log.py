@@ -1,4 +1,4 @@
-"""The event log's port: ordered, partitioned, durable. PostgreSQL and Kafka implement it, one contract suite tests it."""
+"""The event log's port: ordered, partitioned, durable. One contract suite tests every engine behind it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from libs.common.topics import Topic
+
+MAX_RECORD_BYTES = 1_040_000
+"""Of key, value and headers together: a value of a million bytes fits, on Kafka with its default limits too."""
 
 
 class TopicPartition(NamedTuple):
@@ -22,6 +25,11 @@ class Record:
     key: bytes
     value: bytes
     headers: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers."""
+        return len(self.key) + len(self.value) + sum(len(name) + len(value) for name, value in self.headers.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,7 @@ class EventLog(Protocol):
         """Durable when it returns. Records go to their keys' partitions, or all to ``partition``.
 
         After RetryLater they may or may not be in the log: append again and rely on event ids.
+        Raises InvalidEvent, and appends none, when a record is larger than MAX_RECORD_BYTES.
         """
 
     async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+import asyncpg
 import msgspec
 
-from libs.common.errors import NotStarted, RetryLater
-from libs.common.event_log import Record, StartAt, TopicPartition
+from libs.common.errors import InvalidEvent, NotStarted, RetryLater
+from libs.common.event_log import MAX_RECORD_BYTES, Record, StartAt, TopicPartition
 from libs.common.event_log_postgres_append import Appender, Row
 from libs.common.event_log_postgres_session import ROLE, LogSession
 from libs.common.event_log_postgres_subscription import PostgresSubscription
@@ -39,32 +40,30 @@ class PostgresEventLog:
         self._retention_days = retention_days
         # Best-effort notes are all that the reader writes. Plans must not depend on how full a day's table was when
         # they were made.
-        self._reader = LogSession(
-            url,
-            f"{name} log reader",
-            {"synchronous_commit": "off", "enable_seqscan": "off", "enable_bitmapscan": "off"},
-        )
+        reading = {
+            "synchronous_commit": "off",
+            "plan_cache_mode": "force_generic_plan",
+            "enable_seqscan": "off",
+            "enable_bitmapscan": "off",
+        }
+        self._reader = LogSession(url, f"{name} log reader", reading)
         self._appender = Appender(LogSession(url, f"{name} log writer", {"synchronous_commit": "on"}))
         self._identity: str | None = None
-        self._numbers: Mapping[TopicPartition, int] = {}
+        self._numbers: Mapping[Topic, Sequence[int]] = {}
         self._upkeep: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        rows = await self._reader.fetch("SELECT id FROM log.identity")
-        self._identity = str(rows[0]["id"])
-        rows = await self._reader.fetch("SELECT topic, partition, number FROM log.topic_partition")
-        known = {topic.value: topic for topic in Topic}
-        self._numbers = {
-            TopicPartition(known[row["topic"]], row["partition"]): row["number"]
-            for row in rows
-            if row["topic"] in known
-        }
-        if len(self._numbers) != len(Topic) * PARTITIONS:
-            raise NotStarted(
-                f"The event log knows {len(self._numbers)} partitions and this release {len(Topic) * PARTITIONS}; "
-                "run the migrations (python -m libs.common.migrate)."
-            )
+        identity = await self._reader.fetch("SELECT id FROM log.identity")
+        rows = await self._reader.fetch("SELECT topic, number FROM log.topic_partition ORDER BY topic, partition")
+        self._numbers = {topic: [row["number"] for row in rows if row["topic"] == topic] for topic in Topic}
+        for topic, numbers in self._numbers.items():
+            if len(numbers) != PARTITIONS:
+                raise NotStarted(
+                    f"The event log has {len(numbers)} partitions of {topic} where this release needs {PARTITIONS}; "
+                    "run the migrations (python -m libs.common.migrate)."
+                )
         await self._reader.fetch("SELECT log.keep_days_ahead()")
+        self._identity = str(identity[0]["id"])
         self._appender.start()
         self._upkeep = asyncio.create_task(self._keep_days(), name="event log upkeep")
 
@@ -74,7 +73,7 @@ class PostgresEventLog:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._upkeep
         await self._appender.close()
-        self._reader.terminate()
+        self._reader.close()
 
     async def identity(self) -> str:
         if self._identity is None:
@@ -82,17 +81,15 @@ class PostgresEventLog:
         return self._identity
 
     async def append(self, topic: Topic, records: Sequence[Record], partition: int | None = None) -> None:
-        await self._appender.append(
-            [
-                Row(
-                    self._numbers[TopicPartition(topic, partition_of(one.key) if partition is None else partition)],
-                    one.key,
-                    one.value,
-                    _headers_encoder.encode(one.headers) if one.headers else None,
-                )
-                for one in records
-            ]
-        )
+        numbers = self._numbers_of(topic)
+        rows = []
+        for one in records:
+            if (size := one.size) > MAX_RECORD_BYTES:
+                raise InvalidEvent("too_large", f"A record for {topic} has {size} bytes; at most {MAX_RECORD_BYTES}.")
+            number = numbers[partition_of(one.key) if partition is None else partition]
+            headers = _headers_encoder.encode(one.headers) if one.headers else None
+            rows.append(Row(number, one.key, one.value, headers, size))
+        await self._appender.append(rows)
 
     async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
         return await self._borders("next", topics)
@@ -111,7 +108,11 @@ class PostgresEventLog:
     async def subscribe(
         self, group: str, topics: Sequence[Topic], start_at: StartAt
     ) -> AsyncIterator[PostgresSubscription]:
-        numbers = {source: number for source, number in self._numbers.items() if source.topic in topics}
+        numbers = {
+            TopicPartition(topic, partition): number
+            for topic in topics
+            for partition, number in enumerate(self._numbers_of(topic))
+        }
         locks = LockSession(self._url, f"{self._name} log owner", ROLE)
         try:
             await locks.open()
@@ -119,22 +120,28 @@ class PostgresEventLog:
             try:
                 yield subscription
             finally:
-                await subscription.note_positions()
+                await subscription.leave()
         finally:
             await locks.close()
+
+    def _numbers_of(self, topic: Topic) -> Sequence[int]:
+        """By which the database knows the topic's partitions."""
+        if not self._numbers:
+            raise RetryLater("the event log is not open")
+        return self._numbers[topic]
 
     async def _keep_days(self) -> None:
         """Make the coming days' tables and drop those past retention, as long as this process lives."""
         while True:
             try:
                 await self._reader.fetch("SELECT log.keep_days_ahead()")
-                for row in await self._reader.fetch(
-                    "SELECT day, held_by FROM log.drop_old_days($1)", self._retention_days
-                ):
-                    if row["held_by"]:
-                        logger.warning("retention_held_back", day=str(row["day"]), group=row["held_by"])
+                days = await self._reader.fetch("SELECT day, held_by FROM log.drop_old_days($1)", self._retention_days)
+            except (RetryLater, NotStarted, asyncpg.PostgresError) as exc:
+                logger.warning("upkeep_failed", detail=str(exc))
+            else:
+                for day, held_by in days:
+                    if held_by:
+                        logger.warning("retention_held_back", day=str(day), group=held_by)
                     else:
-                        logger.info("day_dropped", day=str(row["day"]))
-            except RetryLater as exc:
-                logger.info("upkeep_waits", detail=str(exc))
+                        logger.info("day_dropped", day=str(day))
             await asyncio.sleep(UPKEEP_SECONDS)

@@ -17,21 +17,20 @@ from libs.common.event_log_postgres_session import DEADLINE_SECONDS, LogSession
 
 ROWS_PER_TRANSACTION = 5_000
 BYTES_PER_TRANSACTION = 4_000_000
+ROW_OVERHEAD_BYTES = 100
+"""Of the objects that hold a record while it waits."""
 MAX_WAITING_BYTES = 64_000_000
 """More than this is refused at once: PostgreSQL is seconds behind, and memory is not the place to wait."""
 
 
 class Row(NamedTuple):
-    """A record for the partition that the database knows by ``number``. ``headers`` None means there are none."""
+    """A record of ``size`` bytes for the partition that the database knows by ``number``; ``headers`` None: none."""
 
     number: int
     key: bytes
     value: bytes
     headers: bytes | None
-
-    @property
-    def size(self) -> int:
-        return len(self.key) + len(self.value) + len(self.headers or b"") + 40
+    size: int
 
 
 class _Waiting(NamedTuple):
@@ -63,7 +62,7 @@ class Appender:
         for waiting in self._queue:
             _fail(waiting, RetryLater("the event log was closed"))
         self._queue.clear()
-        self._session.terminate()
+        self._session.close()
 
     async def append(self, rows: Sequence[Row]) -> None:
         """Returns when all rows are durable. Raises RetryLater after five seconds, or at once when too much waits."""
@@ -79,7 +78,7 @@ class Appender:
             raise RetryLater("the event log is not open")
         if self._waiting_bytes > MAX_WAITING_BYTES:
             raise RetryLater("the event log has too much to store already")
-        waiting = _Waiting(rows, sum(row.size for row in rows), asyncio.get_running_loop().create_future())
+        waiting = _Waiting(rows, _size(rows), asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._waiting_bytes += waiting.size
         self._news.set()
@@ -125,16 +124,16 @@ class Appender:
         return gathered
 
     async def _store(self, rows: list[Row]) -> None:
-        rows.sort(key=itemgetter(0))  # stable: within a partition the order stays
+        rows.sort(key=_number)  # stable: within a partition the order stays
         numbers: list[int] = []
         counts: list[int] = []
         ranks: list[int] = []
-        for number, group in groupby(rows, key=itemgetter(0)):
+        for number, group in groupby(rows, key=_number):
             count = sum(1 for _ in group)
             numbers.append(number)
             counts.append(count)
             ranks += range(count)
-        row_numbers, keys, values, headers = zip(*rows, strict=True)
+        row_numbers, keys, values, headers, _ = zip(*rows, strict=True)
         arguments = (numbers, counts, row_numbers, ranks, keys, values, headers)
         try:
             await self._session.fetch(STORE, *arguments)
@@ -143,6 +142,7 @@ class Appender:
             await self._session.fetch(STORE, *arguments)
 
 
+_number = itemgetter(0)
 STORE = "SELECT log.append($1, $2, $3, $4, $5, $6, $7)"
 
 
@@ -157,6 +157,10 @@ def _chunks(rows: Sequence[Row]) -> list[Sequence[Row]]:
     if rows:
         chunks.append(rows[begin:])
     return chunks
+
+
+def _size(rows: Sequence[Row]) -> int:
+    return sum(row.size + ROW_OVERHEAD_BYTES for row in rows)
 
 
 def _fail(waiting: _Waiting, why: Exception) -> None:

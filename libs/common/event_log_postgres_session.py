@@ -36,6 +36,7 @@ class LogSession:
         }
         self._connection: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()
+        self._closed = False
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Raises RetryLater when PostgreSQL does not answer in time, NotStarted when it is not set up for the log."""
@@ -51,6 +52,8 @@ class LogSession:
             raise RetryLater(f"the event log's PostgreSQL does not answer: {exc or 'deadline passed'}") from exc
 
     async def _fetch(self, deadline: float, statement: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
+        if self._closed:
+            raise RetryLater("the event log is closed")
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(
                 self._url, timeout=DEADLINE_SECONDS, server_settings=self._settings
@@ -63,13 +66,17 @@ class LogSession:
             rows: list[asyncpg.Record] = await self._connection.fetch(statement, *arguments)
             return rows
         except BaseException:
-            self.terminate()
+            self._terminate()
             raise
         finally:
             watchdog.cancel()
 
-    def terminate(self) -> None:
-        """Drop the connection without a word; the server notices at once if it lives."""
+    def close(self) -> None:
+        """For good and without waiting for the server, which notices at once if it lives."""
+        self._closed = True
+        self._terminate()
+
+    def _terminate(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None

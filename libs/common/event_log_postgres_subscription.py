@@ -27,6 +27,7 @@ SHARE_SECONDS = 0.25
 DROPPED_SECONDS = 1.0
 """Before a partition that was dropped is asked for again."""
 NOTE_SECONDS = 1.0
+"""Between two notes for retention and lag tools of how far the group is."""
 
 _NO_HEADERS: Mapping[str, bytes] = MappingProxyType({})
 _headers_decoder = msgspec.msgpack.Decoder(dict[str, bytes])
@@ -114,7 +115,7 @@ class PostgresSubscription:
             if now >= self._next_share:
                 await self._share()
             if now >= self._next_note:
-                await self.note_positions()
+                await self._note_positions()
             if now >= self._next_poll:
                 await self._poll()
             chosen = self._whose_turn()
@@ -134,13 +135,19 @@ class PostgresSubscription:
 
     async def drop(self, source: TopicPartition) -> None:
         self._dropped_until[source] = monotonic() + DROPPED_SECONDS
+        self._committed.pop(self._numbers[source], None)
         await self._release([source])
 
     async def commit(self, source: TopicPartition, position: int) -> None:
         self._committed[self._numbers[source]] = position
 
-    async def note_positions(self) -> None:
-        """Tell retention and lag tools how far the group is; what fails is told the next time."""
+    async def leave(self) -> None:
+        """Say how far we came, as long as the partitions are ours to speak for."""
+        if self._locks.alive:
+            await self._note_positions()
+
+    async def _note_positions(self) -> None:
+        """What fails is told the next time."""
         self._next_note = monotonic() + NOTE_SECONDS
         if not self._committed:
             return
@@ -159,8 +166,9 @@ class PostgresSubscription:
             await self._locks.join(self._members_lock)
             self._joined = True
         holders = await self._locks.holders([self._members_lock, *self._partition_locks.values()])
-        members = sorted(holders[self._members_lock] | {self._locks.pid})
-        shares = fair_share(members.index(self._locks.pid), len(members), len(self._topics), PARTITIONS)
+        members = sorted(holders[self._members_lock])
+        rank = members.index(self._locks.pid)
+        shares = fair_share(rank, len(members), len(self._topics), PARTITIONS)
         now = monotonic()
         surplus: list[TopicPartition] = []
         wanted: list[TopicPartition] = []
@@ -172,8 +180,11 @@ class PostgresSubscription:
                 for source, lock in self._partition_locks.items()
                 if source.topic == topic and lock not in holders and self._dropped_until.get(source, 0) <= now
             ]
-            wanted += free[: max(share - len(ours), 0)]
+            # Members that come together begin at different places, so that few of them ask for the same ones.
+            begin = len(free) * rank // len(members)
+            wanted += (free[begin:] + free[:begin])[: max(share - len(ours), 0)]
         if surplus:
+            await self._note_positions()
             await self._release(surplus)
         if wanted:
             await self._take(wanted)

@@ -105,6 +105,7 @@ STATEMENTS = [
             EXIT WHEN day + 1 + retention_days > today;
             -- In the order in which appends lock them.
             PERFORM FROM log.topic_partition p ORDER BY p.number FOR UPDATE;
+            CONTINUE WHEN to_regclass('log.' || name) IS NULL;  -- another process was faster
             EXECUTE format('SELECT array_agg(p.number), array_agg((SELECT max(r.position) + 1 FROM log.%I r
                 WHERE r.number = p.number)) FROM log.topic_partition p', name) INTO numbers, ends;
             SELECT string_agg(DISTINCT g.group_name, ', ') INTO held_by
