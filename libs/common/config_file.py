@@ -52,6 +52,11 @@ def mistake(path: Path, line: int, message: str) -> NotStarted:
     return NotStarted(f"{path}, line {line}: {message}")
 
 
+def line_in(path: Path, location: tuple[int | str, ...]) -> int:
+    """The line of the value at ``location`` in a file, for mistakes that only show beside another file."""
+    return line_of(_parse(path), location)
+
+
 def _parse(path: Path) -> Any:
     reader = YAML(typ="rt")
     reader.allow_duplicate_keys = False
