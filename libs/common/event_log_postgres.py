@@ -53,6 +53,16 @@ class PostgresEventLog:
         self._upkeep: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
+        try:
+            await self._meet()
+        except BaseException:
+            self._reader.disconnect()
+            raise
+        self._appender.start()
+        self._upkeep = asyncio.create_task(self._keep_days(), name="event log upkeep")
+
+    async def _meet(self) -> None:
+        """Learn what the database knows, and whether it is what this release expects."""
         identity = await self._reader.fetch("SELECT id FROM log.identity")
         rows = await self._reader.fetch("SELECT topic, number FROM log.topic_partition ORDER BY topic, partition")
         self._numbers = {topic: [row["number"] for row in rows if row["topic"] == topic] for topic in Topic}
@@ -64,8 +74,6 @@ class PostgresEventLog:
                 )
         await self._reader.fetch("SELECT log.keep_days_ahead()")
         self._identity = str(identity[0]["id"])
-        self._appender.start()
-        self._upkeep = asyncio.create_task(self._keep_days(), name="event log upkeep")
 
     async def close(self) -> None:
         if self._upkeep is not None:

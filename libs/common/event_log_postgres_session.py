@@ -66,7 +66,7 @@ class LogSession:
             rows: list[asyncpg.Record] = await self._connection.fetch(statement, *arguments)
             return rows
         except BaseException:
-            self._terminate()
+            self.disconnect()
             raise
         finally:
             watchdog.cancel()
@@ -74,9 +74,10 @@ class LogSession:
     def close(self) -> None:
         """For good and without waiting for the server, which notices at once if it lives."""
         self._closed = True
-        self._terminate()
+        self.disconnect()
 
-    def _terminate(self) -> None:
+    def disconnect(self) -> None:
+        """The next statement connects anew."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
