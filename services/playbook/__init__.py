@@ -1,0 +1,12 @@
+"""playbook: decides who is told what, when, and how much care an account gets.
+
+consumes      ``health``: AccountChanged, AccountWentSilent, HealthBandChanged; ``deliveries``: TouchDelivered,
+              TouchFailed, TouchSuppressed
+produces      ``touches``: TouchRequested, TouchCancelled
+owns          runs and their touches, the timeline of each account, a projection of accounts for its own use
+never does    scores an account, asks health over HTTP, sends a message, decides without writing down why
+promises      one open run per playbook and account; an episode is run at most once; the same touch is asked for once,
+              however often an event arrives and wherever a process dies
+may happen    a touch is asked for although the account recovers a moment later: then it is cancelled, and notify may
+              have sent it already
+"""

@@ -1,0 +1,89 @@
+"""The composition root of playbook: settings -> adapters -> routes, handlers and the step worker."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from libs.common import dead_letters, failpoints
+from libs.common.consumer import Consumer, handles
+from libs.common.db import Database
+from libs.common.errors import RetryLater
+from libs.common.event_log_open import event_log
+from libs.common.events import (
+    AccountChanged,
+    AccountWentSilent,
+    HealthBandChanged,
+    TouchDelivered,
+    TouchFailed,
+    TouchSuppressed,
+)
+from libs.common.observability import configure_logging
+from libs.common.outbox import Relay
+from libs.common.runtime import Service
+from libs.common.settings import load
+from libs.common.topics import Topic
+from libs.common.web import Probes, make_app
+from services.playbook import api
+from services.playbook.definitions import load_catalogue
+from services.playbook.handlers import Handlers
+from services.playbook.settings import PlaybookSettings
+from services.playbook.step_worker import StepWorker
+
+NAME = "playbook"
+
+
+async def _database_answers(database: Database) -> str | None:
+    """A readiness check."""
+    try:
+        await database.ping()
+    except RetryLater as exc:
+        return str(exc)
+    return None
+
+
+def compose() -> Service:
+    """Everything wired, nothing started. Raises NotStarted for a setting or a configuration file with a mistake."""
+    settings = load(PlaybookSettings, NAME)
+    configure_logging(NAME, settings.logging_level)
+    failpoints.arm(settings.failpoints, settings.environment)
+    clock = settings.clock()
+    catalogue = load_catalogue(settings.config_dir)
+    url = settings.database_url.get_secret_value()
+    worker_db = Database(url, role="kizashi_playbook_worker", schema=NAME)
+    api_db = Database(url, role="kizashi_playbook_api", schema=NAME)
+    log = event_log(settings.event_log_url, name=NAME, retention_days=settings.log_retention_days)
+    on = Handlers(catalogue, clock)
+    consumer = Consumer(
+        group=NAME,
+        log=log,
+        database=worker_db,
+        topics=[Topic.HEALTH, Topic.DELIVERIES],
+        # Silence goes before a band change of the same batch: it says more, and its playbook excludes the other.
+        handlings=[
+            handles(AccountChanged, on.on_account_changeds),
+            handles(AccountWentSilent, on.on_account_went_silents),
+            handles(HealthBandChanged, on.on_health_band_changeds),
+            handles(TouchDelivered, on.on_touch_delivereds),
+            handles(TouchFailed, on.on_touch_faileds),
+            handles(TouchSuppressed, on.on_touch_suppresseds),
+        ],
+    )
+    relay = Relay(NAME, worker_db, log, lock_url=url)
+    steps = StepWorker(worker_db, catalogue.tiers, clock)
+    probes = Probes(live=[consumer.live, steps.live], ready=[consumer.ready, partial(_database_answers, worker_db)])
+    app = make_app("Kizashi playbook", "Who is told what, when, and why.", probes)
+    app.include_router(api.routes(api_db, catalogue))
+    app.include_router(dead_letters.routes(api_db, group=NAME))
+    stopping = asyncio.Event()
+    return Service(
+        name=NAME,
+        app=app,
+        probes=probes,
+        host=settings.host,
+        port=settings.playbook_port,
+        open=[log.open],
+        tasks=[partial(consumer.run, stopping), partial(relay.run, stopping), partial(steps.run, stopping)],
+        close=[log.close, worker_db.close, api_db.close],
+        stopping=stopping,
+    )

@@ -1,0 +1,156 @@
+"""What holds for every history of an account, in whatever order and however often its events arrive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.events import AccountChanged, Band
+from services.playbook.definitions import Catalogue
+from services.playbook.domain.accounts import Account
+from services.playbook.domain.choose import on_finding, on_snapshot
+from services.playbook.domain.runs import Decision, Ended, Finding, Situation, Started
+from tests.unit.playbook.examples import NOW, band_changed, catalogue, snapshot, usage_decline, went_silent
+
+Event = AccountChanged | Finding
+
+
+@dataclass
+class Memory:
+    """One account, decided about event by event, as the handlers do it."""
+
+    playbooks: Catalogue = field(default_factory=catalogue)
+    situation: Situation = field(default_factory=Situation)
+    started: list[str] = field(default_factory=list)
+
+    def take(self, event: Event, as_of: datetime = NOW) -> list[Decision]:
+        if isinstance(event, AccountChanged):
+            seen = Account.seen(event)
+            account = self.situation.account.merged(seen) if self.situation.account else seen
+            self.situation = replace(self.situation, account=account)
+            decisions = on_snapshot(self.playbooks, self.situation, as_of)
+        else:
+            decisions = on_finding(self.playbooks, self.situation, event, as_of)
+        for decision in decisions:
+            self.situation = self.situation.after(decision)
+            if isinstance(decision, Started):
+                self.started.append(decision.run.run_id)
+        return decisions
+
+    @property
+    def open(self) -> list[str]:
+        return sorted(run.run_id for run in self.situation.open_runs)
+
+
+versions = st.integers(1, 12)
+bands = st.sampled_from([None, *Band])
+events = st.one_of(
+    # What a version says follows from its number: health never says two things under one version.
+    st.builds(
+        lambda version: snapshot(
+            version,
+            band=[None, *Band][version * 7 % 4],
+            silent=[None, True, False][version % 3],
+            stage="churned" if version == 11 else "adoption",
+            segment=["enterprise", "small_business"][version % 2],
+        ),
+        versions,
+    ),
+    st.builds(
+        lambda to, before, version, episode, age: band_changed(
+            to, before, version=version, episode=episode, as_of=NOW - timedelta(days=age)
+        ),
+        bands,
+        bands,
+        versions,
+        st.integers(1, 4),
+        st.integers(0, 7),
+    ),
+    st.builds(lambda version, episode: went_silent(version=version, episode=episode), versions, st.integers(1, 4)),
+)
+histories = st.lists(st.tuples(events, st.integers(0, 40)), max_size=30)
+"""Events, each with the days that pass before it arrives."""
+
+
+@given(histories)
+def test_an_account_never_has_two_open_runs_of_a_playbook_nor_a_lower_beside_a_higher_priority(
+    history: list[tuple[Event, int]],
+) -> None:
+    memory, as_of = Memory(), NOW
+    for event, days in history:
+        as_of += timedelta(days=days)
+        memory.take(event, as_of)
+        priorities = [run.playbook.priority for run in memory.situation.open_runs]
+        assert len(priorities) <= 1, "both shipped playbooks have their own priority"
+        assert len(memory.started) == len(set(memory.started)), "an episode is run at most once"
+
+
+@given(histories, st.data())
+def test_an_event_that_comes_again_starts_and_ends_nothing_new(
+    history: list[tuple[Event, int]], data: st.DataObject
+) -> None:
+    """A finding may be told again for as long as the log lives, after claims have forgotten it, too."""
+    once, as_of = Memory(), NOW
+    for event, days in history:
+        as_of += timedelta(days=days)
+        once.take(event, as_of)
+        before = once.situation
+        once.take(event, as_of)
+        assert [(r.run_id, r.step) for r in once.situation.open_runs] == [(r.run_id, r.step) for r in before.open_runs]
+        assert once.situation.past_runs == before.past_runs
+
+
+@given(histories)
+def test_the_same_input_gives_the_same_decisions(history: list[tuple[Event, int]]) -> None:
+    one, other, as_of = Memory(), Memory(), NOW
+    for event, days in history:
+        as_of += timedelta(days=days)
+        assert one.take(event, as_of) == other.take(event, as_of)
+
+
+@given(histories)
+def test_only_open_runs_end(history: list[tuple[Event, int]]) -> None:
+    memory, as_of = Memory(), NOW
+    for event, days in history:
+        as_of += timedelta(days=days)
+        still_open = set(memory.open)
+        for decision in memory.take(event, as_of):
+            if isinstance(decision, Started):
+                still_open.add(decision.run.run_id)
+            if isinstance(decision, Ended):
+                assert decision.run.ended_at == as_of
+                still_open.remove(decision.run.run_id)
+        assert still_open == set(memory.open)
+
+
+@given(st.data())
+def test_the_events_of_an_episode_give_the_same_open_runs_in_any_order_and_number(data: st.DataObject) -> None:
+    """One decline and perhaps its recovery: findings of the episode, the snapshots of their versions, in any order."""
+    worsens = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=3, unique=True))
+    recovers = data.draw(st.sampled_from([None, 8]))
+    told: list[Event] = [
+        band_changed(Band.RED if n else Band.YELLOW, Band.YELLOW if n else Band.GREEN, version=version)
+        for n, version in enumerate(sorted(worsens))
+    ]
+    told += [snapshot(version, band=Band.YELLOW) for version in range(1, 8)]
+    if recovers:
+        told += [snapshot(recovers, band=Band.GREEN), band_changed(Band.GREEN, Band.RED, version=recovers)]
+    again = data.draw(st.lists(st.sampled_from(told)))
+    memory = Memory(catalogue(usage_decline()))
+    for event in data.draw(st.permutations(told + again)):
+        memory.take(event)
+    assert len(memory.open) == (0 if recovers else 1)
+    assert memory.situation.waiting == ()
+
+
+@given(st.data())
+def test_a_decline_and_a_silence_end_with_the_silent_run_alone_in_any_order(data: st.DataObject) -> None:
+    told: list[Event] = [band_changed(version=1), went_silent(version=2), snapshot(1), snapshot(2, silent=True)]
+    again = data.draw(st.lists(st.sampled_from(told)))
+    memory = Memory()
+    for event in data.draw(st.permutations(told + again)):
+        memory.take(event)
+    assert [run.playbook.name for run in memory.situation.open_runs] == ["account-silent"]
