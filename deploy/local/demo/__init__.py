@@ -1,0 +1,1 @@
+"""The demo: a product with twelve customers whose story is known beforehand, a narrator, and a judge."""

@@ -1,0 +1,256 @@
+"""One installation on one machine: brings everything up in order, keeps run.json true, and takes everything down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
+
+import httpx
+
+from deploy.local import database, leftovers
+from deploy.local.demo.progress import Phase, Progress
+from deploy.local.demo.world import STORY, World
+from deploy.local.home import Home, write_private
+from deploy.local.postgres import EmbeddedPostgres, start
+from deploy.local.settings import PROCESSES, LocalSettings
+from deploy.local.supervisor import Program, Supervisor, said_last
+from deploy.local.surroundings import brings_real_mail, brings_real_slack, environment
+from deploy.local.terminal import Terminal
+from libs.common.clock import Declaration, DeclaredClock, wall_now
+from libs.common.errors import NotStarted
+
+READY_SECONDS = 60.0
+WATCH_SECONDS = 0.5
+STOP_SECONDS = 6.5
+FLAPPING = (6, 60.0)
+"""So many starts of one process within so many seconds mean that starting it again does not help."""
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+class Installation:
+    """A running installation. ``urls`` are where its processes answer, ``keys`` what they ask for."""
+
+    def __init__(self, settings: LocalSettings, home: Home, terminal: Terminal) -> None:
+        self.settings = settings
+        self.home = home
+        self.ports = settings.ports()
+        self.urls = {
+            name: f"http://127.0.0.1:{port}" if name == "inbox" else settings.url(port)
+            for name, port in self.ports.items()
+        }
+        self.smtp_port = settings.local_smtp_port or _free_port()
+        self.keys: dict[str, Any] = {}
+        self._terminal = terminal
+        self._postgres: EmbeddedPostgres | None = None
+        self._supervisor: Supervisor | None = None
+        self._pids: dict[str, int] = {}
+        self._starts: dict[str, deque[float]] = {}
+
+    # --- up ---
+
+    async def start(self) -> None:
+        """Everything but the product. Raises NotStarted with one sentence."""
+        step = self._terminal.step
+        if ended := await asyncio.to_thread(leftovers.end_leftovers, self.home):
+            self._terminal.line(f"  ended what an earlier start left running: {', '.join(ended)}")
+        self._refuse_ports_in_use()
+        with step("PostgreSQL 18"):
+            self._postgres = start(self.home.postgres)  # not in a thread, which a Ctrl-C would leave behind
+        with step("database at its newest schema"):
+            await database.prepare(self._postgres)
+        with step("workspace, source and keys"):
+            self.keys = await database.first_keys(self.home, self._postgres, self.settings.demo)
+        if self.settings.demo:
+            self._set_the_clock()
+        with step(", ".join(PROCESSES)):
+            self._supervisor = Supervisor(self.home, self._programs(), self._environment())
+            await self._until_ready()
+
+    def _refuse_ports_in_use(self) -> None:
+        for name, port in [*self.ports.items(), ("the inbox's SMTP server", self.smtp_port)]:
+            host = "127.0.0.1" if "inbox" in name else self.settings.host
+            try:
+                socket.create_server((host, port)).close()
+            except OSError as exc:
+                variable = "SMTP" if "SMTP" in name else name.upper()
+                raise NotStarted(
+                    f"Port {port} for {name} cannot be had ({exc.strerror}); set KIZASHI_LOCAL_PORT to the first of "
+                    f"five free ports, or KIZASHI_LOCAL_{variable}_PORT."
+                ) from exc
+
+    def _programs(self) -> list[Program]:
+        python = sys.executable
+        programs = [Program(name, (python, "-m", f"services.{name}")) for name in PROCESSES if name != "inbox"]
+        listening = ("--port", str(self.ports["inbox"]), "--smtp-port", str(self.smtp_port))
+        keeping = ("--journal", str(self.home.inbox_file))
+        programs.append(Program("inbox", (python, "-m", "deploy.local.inbox", *listening, *keeping)))
+        if self.settings.demo:
+            neighbours = ("--ingest", self.urls["ingest"], "--health", self.urls["health"])
+            product = (python, "-m", "deploy.local.demo.product", "--home", str(self.home.path), *neighbours)
+            programs.append(Program("product", product, starts_by_itself=False))
+        return programs
+
+    def _environment(self) -> dict[str, str]:
+        return environment(self.settings, self.home, self._database_url(database.LOGIN), self.ports, self.smtp_port)
+
+    def _database_url(self, user: str) -> str:
+        assert self._postgres is not None
+        return self._postgres.url(user, database.NAME)
+
+    async def _until_ready(self) -> None:
+        deadline = monotonic() + READY_SECONDS
+        async with httpx.AsyncClient(timeout=3) as http:
+            while True:
+                await self._look_after_processes()
+                missing = [name for name in PROCESSES if not await _is_ready(http, self.urls[name])]
+                if not missing:
+                    return
+                if monotonic() > deadline:
+                    raise NotStarted(
+                        f"{missing[0]} is not ready after {READY_SECONDS:.0f} s; "
+                        f"{self.home.logs / missing[0]}.log says why."
+                    )
+                await asyncio.sleep(0.1)
+
+    # --- the demo's time ---
+
+    def _set_the_clock(self) -> None:
+        """Time stands still until the product lets it run: thirty days ago at first, later where it stood."""
+        progress = Progress.read(self.home.product_file)
+        if progress is None:
+            begins, real_pace_from = self._beginning()
+            world = World(begins)
+            Progress(begins=begins, sent_until=world.history_begins, real_pace_from=real_pace_from).write(
+                self.home.product_file
+            )
+            self._stop_the_clock_at(begins)
+        elif Declaration.read(self.home.clock_file).rate:
+            # It was killed while time was running: what was not sent by then has not happened yet.
+            self._stop_the_clock_at(progress.sent_until if progress.phase is Phase.LIVE else progress.begins)
+
+    def _beginning(self) -> tuple[datetime, datetime | None]:
+        now = wall_now()
+        if self.settings.local_end_weekday is None:
+            return now - STORY, None
+        back = (now.weekday() - WEEKDAYS.index(self.settings.local_end_weekday)) % 7
+        ends = now - timedelta(days=back)
+        return ends - STORY, ends
+
+    def _stop_the_clock_at(self, moment: datetime) -> None:
+        Declaration(wall_anchor=wall_now(), domain_anchor=moment, rate=0).write(self.home.clock_file)
+
+    # --- running ---
+
+    @property
+    def told_for_real(self) -> bool:
+        """Whether messages would leave this machine."""
+        return brings_real_slack() or brings_real_mail()
+
+    async def start_product(self) -> None:
+        assert self._supervisor is not None
+        await self._supervisor.start("product")
+
+    async def watch(self) -> None:
+        """Keep PostgreSQL up and run.json true, until cancelled. Raises NotStarted when a process cannot run."""
+        while True:
+            await self._look_after_processes()
+            assert self._postgres is not None
+            if not leftovers.runs(self._postgres.pid):
+                self._postgres = start(self.home.postgres)
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _look_after_processes(self) -> None:
+        assert self._supervisor is not None
+        assert self._postgres is not None
+        if self._supervisor.ended:
+            raise NotStarted(f"supervisord ended; {self.home.logs / 'supervisord.log'} says why.")
+        processes = await self._supervisor.processes() or []
+        for process in processes:
+            if process.exit_status == 2:
+                sentence = said_last(self.home.logs / f"{process.name}.log")
+                raise NotStarted(sentence or f"{process.name} cannot run; {self.home.logs} says why.")
+        pids = {process.name: process.pid for process in processes if process.pid is not None}
+        pids["postgres"] = self._postgres.pid
+        if pids != self._pids:
+            self._refuse_flapping(pids)
+            self._pids = pids
+            leftovers.remember(self.home, {**pids, leftovers.FIRST: self._supervisor.pid})
+            self._write_run_file()
+
+    def _refuse_flapping(self, pids: dict[str, int]) -> None:
+        most, seconds = FLAPPING
+        for name, pid in pids.items():
+            if pid == self._pids.get(name):
+                continue
+            starts = self._starts.setdefault(name, deque(maxlen=most))
+            starts.append(monotonic())
+            if len(starts) == most and starts[-1] - starts[0] < seconds:
+                raise NotStarted(f"{name} ends again and again; {self.home.logs / name}.log says why.")
+
+    def _write_run_file(self) -> None:
+        log_url = self.settings.log_url.get_secret_value() if self.settings.log_url else None
+        write_private(
+            self.home.run_file,
+            {
+                "urls": self.urls,
+                "write_key": self.keys["write_key"],
+                "api_key": self.keys["api_key"],
+                "pids": self._pids,
+                "database": self._database_url(database.LOGIN),
+                "owner_database": self._database_url(database.OWNER),
+                "log": log_url or self._database_url(database.LOGIN),
+                "smtp_port": self.smtp_port,
+            },
+        )
+
+    # --- down ---
+
+    async def stop(self) -> None:
+        """Within ten seconds, whatever hangs. Domain time stands still first, so that nothing happens in between."""
+        if self.settings.demo and self._supervisor is not None:
+            self._stop_the_clock_at(DeclaredClock(self.home.clock_file).now())
+        if self._supervisor is not None and not await self._supervisor.stop(STOP_SECONDS):
+            self._supervisor.kill()
+            for name, pid in self._pids.items():
+                if name != "postgres":
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+        if self._postgres is not None:
+            await asyncio.to_thread(self._postgres.stop)
+        self.home.run_file.unlink(missing_ok=True)
+        self.home.processes_file.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def installed(settings: LocalSettings, home: Home, terminal: Terminal) -> AsyncIterator[Installation]:
+    """A running installation for the length of the block; everything is stopped when it ends, also half started."""
+    home.make()
+    with home.locked():
+        installation = Installation(settings, home, terminal)
+        try:
+            await installation.start()
+            yield installation
+        finally:
+            await installation.stop()
+
+
+async def _is_ready(http: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await http.get(f"{url}/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -1,0 +1,62 @@
+"""The environment variables of ``make run`` and ``make demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from libs.common.errors import NotStarted
+from libs.common.settings import CommonSettings, load
+
+PROCESSES = ("ingest", "health", "playbook", "notify", "inbox")
+"""Those that listen, in the order of their ports."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class LocalSettings(CommonSettings):
+    """What the local installation decides by itself (database, log, clock, environment) is not for others to set."""
+
+    database_url: SecretStr = SecretStr("postgresql:// of its own")
+    home: Path = Field(default=Path(".kizashi"), description="where data, logs and run.json live")
+    demo: bool = Field(default=True, validation_alias="DEMO", description="0: no product, no declared clock")
+    local_port: Annotated[int, Field(ge=1, le=65531)] = Field(default=8080, description="the first of five")
+    local_ingest_port: Port | None = None
+    local_health_port: Port | None = None
+    local_playbook_port: Port | None = None
+    local_notify_port: Port | None = None
+    local_inbox_port: Port | None = None
+    local_smtp_port: Port | None = Field(default=None, description="of the inbox; a free one if not set")
+    local_end_weekday: str | None = Field(
+        default=None,
+        pattern="^(monday|tuesday|wednesday|thursday|friday|saturday|sunday)$",
+        description="of make demo: the story ends on the last such day instead of today",
+    )
+
+    def ports(self) -> dict[str, int]:
+        """The port of each process that listens. Raises NotStarted when two would share one."""
+        chosen = {
+            name: getattr(self, f"local_{name}_port") or self.local_port + place for place, name in enumerate(PROCESSES)
+        }
+        for name, port in chosen.items():
+            same = [other for other, its in chosen.items() if its == port and other != name]
+            if same:
+                raise NotStarted(f"{name} and {same[0]} would both listen on port {port}; set KIZASHI_LOCAL_…_PORT.")
+        return chosen
+
+    def url(self, port: int) -> str:
+        """How a program on this machine reaches a port."""
+        return f"http://{'127.0.0.1' if self.host in ('0.0.0.0', '::', '') else self.host}:{port}"  # noqa: S104
+
+
+def load_settings() -> LocalSettings:
+    """Raises NotStarted with one sentence, also for what only another kind of installation may set."""
+    settings = load(LocalSettings, "local")
+    for name in ("database_url", "log_url", "environment", "domain_clock_file", "failpoints"):
+        if name in settings.model_fields_set:
+            raise NotStarted(
+                f"KIZASHI_{name.upper()} is set, but an installation on one machine decides that itself; unset it."
+            )
+    return settings
