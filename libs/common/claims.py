@@ -1,79 +1,109 @@
 """Claims: which events this service has taken already, remembered for as long as the event log can repeat them.
 
-A ring of tables, one a day of real time, so that forgetting is TRUNCATE and never DELETE.
+A ring of tables, one a day, so that forgetting is TRUNCATE and never DELETE (and never DROP, which a role that owns
+nothing may not do). The day is that of PostgreSQL's clock, the one clock that all processes share.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import text
-
-from libs.common.db import AsyncConnection, Database
-from libs.common.ddl import CLAIM_TABLES, CLAIM_WINDOW_DAYS
-from libs.common.errors import NotStarted
+from libs.common.clock import wall_now
+from libs.common.db import AsyncConnection, Database, text
+from libs.common.ddl import CLAIM_TABLES
+from libs.common.errors import RetryLater
 from libs.common.ownership import lock_number
 
 MIDNIGHT_OVERLAP = timedelta(minutes=10)
-"""Two processes may see midnight at different moments; for this long both days' tables must be won."""
+"""For so long after midnight an id must be won in both days' tables: a transaction that chose its table before midnight
+may still be open and is invisible to an anti-join. No transaction lives this long (db.TRANSACTION_SECONDS)."""
 
 
 def _slot(day: date) -> int:
     return day.toordinal() % CLAIM_TABLES
 
 
-async def prepare_claims(database: Database, today: date) -> None:
-    """Empty the tables that today and tomorrow use, if they still hold other days. Idempotent; run it at start and
-    every hour. Tomorrow's is emptied while nobody reads it: its old day has just left the window."""
+async def claim(connection: AsyncConnection, ids: Sequence[bytes], now: datetime) -> set[bytes]:
+    """Those of ``ids`` (16 bytes each) that nobody has claimed within the window; they are ours if we commit.
+
+    ``now`` is the database's clock. Waits for a transaction that is claiming the same id.
+    Raises RetryLater when no table is ready for the day; ``prepare_claims`` makes one.
+    """
+    now = now.astimezone(UTC)
+    must_win = sorted({(now - MIDNIGHT_OVERLAP).date(), now.date()})
+    # All the other tables, later days included: so a clock that steps back lets nothing in a second time.
+    others = sorted(set(range(CLAIM_TABLES)) - {_slot(day) for day in must_win})
+    unseen = " ".join(f"AND NOT EXISTS (SELECT FROM claim_{slot} c WHERE c.id = wanted.id)" for slot in others)
+    wanted = sorted({uuid.UUID(bytes=one) for one in ids})
+    for day in must_win:
+        if not wanted:
+            break
+        won = (
+            await connection.execute(
+                text(
+                    f"INSERT INTO claim_{_slot(day)} (id) "
+                    f"SELECT wanted.id FROM unnest(CAST(:wanted AS uuid[])) AS wanted (id) WHERE true {unseen} "
+                    "ORDER BY wanted.id ON CONFLICT DO NOTHING "
+                    "RETURNING id, (SELECT day FROM claim_day WHERE slot = :slot) AS day"
+                ),
+                {"wanted": wanted, "slot": _slot(day)},
+            )
+        ).all()
+        if won and won[0].day != day:
+            raise RetryLater(f"no claim table is ready for {day}; slot {_slot(day)} is for {won[0].day}")
+        wanted = sorted(row.id for row in won)
+    return {one.bytes for one in wanted}
+
+
+async def prepare_claims(database: Database) -> None:
+    """Make tables ready for yesterday, today and tomorrow. Idempotent; run it at start and every hour.
+
+    Raises RetryLater when the clocks of this machine and of PostgreSQL disagree: one of them has jumped, and to believe
+    a clock that jumped ahead would be to forget what is still needed.
+    """
+    async with database.transaction() as connection:
+        now: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
+    if abs(now - wall_now()) > MIDNIGHT_OVERLAP:
+        raise RetryLater(
+            f"PostgreSQL says it is {now:%Y-%m-%d %H:%M} and this machine {wall_now():%Y-%m-%d %H:%M} (UTC); claims "
+            "stay as they are until both clocks are right"
+        )
+    today = now.astimezone(UTC).date()
+    for day in (today - timedelta(days=1), today, today + timedelta(days=1)):
+        await prepare_day(database, day)
+
+
+async def prepare_day(database: Database, day: date) -> None:
+    """Make the table of ``day`` ready: forget what it holds of nine days ago, but first note which dead letters that
+    settles, since a letter may be replayed after its claim is gone.
+
+    One transaction per table: emptying waits for every open claim, and waiting for two at once could deadlock.
+    """
+    slot = _slot(day)
     async with database.transaction() as connection:
         await connection.execute(
             text("SELECT pg_advisory_xact_lock(:n)"), {"n": lock_number(f"{database.role} claims")}
         )
-        rows = await connection.execute(text("SELECT slot, day FROM claim_day"))
-        held = {row.slot: row.day for row in rows}
-        if any(day > today + timedelta(days=1) for day in held.values()):
-            raise NotStarted(
-                f"Claims exist for days after {today + timedelta(days=1)}: the clock of this machine or of another one "
-                "is wrong; set it right before starting."
-            )
-        for day in (today, today + timedelta(days=1)):
-            if held.get(_slot(day)) != day:
-                await connection.execute(text(f"TRUNCATE claim_{_slot(day)}"))
-                await connection.execute(
-                    text(
-                        "INSERT INTO claim_day (slot, day) VALUES (:slot, :day) "
-                        "ON CONFLICT (slot) DO UPDATE SET day = excluded.day"
-                    ),
-                    {"slot": _slot(day), "day": day},
+        held: date | None = (
+            await connection.execute(text("SELECT day FROM claim_day WHERE slot = :slot"), {"slot": slot})
+        ).scalar_one_or_none()
+        if held == day:
+            return
+        if held is None or held < day:
+            await connection.execute(
+                text(
+                    f"UPDATE dead_letter SET settled_at = now() FROM claim_{slot} c "
+                    "WHERE c.id = dead_letter.claim AND settled_at IS NULL"
                 )
-
-
-async def claim(connection: AsyncConnection, ids: Sequence[bytes], now: datetime) -> set[bytes]:
-    """Those of ``ids`` (16 bytes each) that nobody had claimed within the window; they are ours if we commit.
-
-    ``now`` is real time. Waits for a transaction that is claiming the same id.
-    """
-    today = now.date()
-    must_win = [today]
-    if now - now.replace(hour=0, minute=0, second=0, microsecond=0) < MIDNIGHT_OVERLAP:
-        must_win.insert(0, today - timedelta(days=1))
-    earlier = [today - timedelta(days=back) for back in range(1, CLAIM_WINDOW_DAYS + 1)]
-    wanted = sorted({uuid.UUID(bytes=one) for one in ids})
-    unseen = " ".join(
-        f"AND NOT EXISTS (SELECT FROM claim_{_slot(day)} c WHERE c.id = wanted.id)"
-        for day in earlier
-        if day not in must_win
-    )
-    for day in must_win:
-        rows = await connection.execute(
+            )
+            await connection.execute(text(f"TRUNCATE claim_{slot}"))
+        # Else a clock that ran ahead has used this table. What it holds may still be needed: keep it a round longer.
+        await connection.execute(
             text(
-                f"INSERT INTO claim_{_slot(day)} (id) "
-                f"SELECT wanted.id FROM unnest(CAST(:wanted AS uuid[])) AS wanted (id) WHERE true {unseen} "
-                "ORDER BY wanted.id ON CONFLICT DO NOTHING RETURNING id"
+                "INSERT INTO claim_day (slot, day) VALUES (:slot, :day) "
+                "ON CONFLICT (slot) DO UPDATE SET day = excluded.day"
             ),
-            {"wanted": wanted},
+            {"slot": slot, "day": day},
         )
-        wanted = sorted(row.id for row in rows)
-    return {one.bytes for one in wanted}

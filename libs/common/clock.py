@@ -39,20 +39,38 @@ class WallClock:
 
 @dataclass(frozen=True)
 class Declaration:
-    """A straight line through (wall anchor, domain anchor); rate is domain seconds per real second."""
+    """A straight line through (wall anchor, domain anchor) up to real time; rate is domain seconds per real second.
+
+    Domain time never runs backwards and is never later than real time: an accelerated clock that arrives at now is the
+    real clock from then on.
+    """
 
     wall_anchor: datetime
     domain_anchor: datetime
     rate: float
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a line that would run backwards, or moments that name no time zone."""
+        if not 0 <= self.rate < float("inf"):
+            raise ValueError(f"the rate is {self.rate}, but time does not run backwards or arrive at once")
+        if self.wall_anchor.utcoffset() is None or self.domain_anchor.utcoffset() is None:
+            raise ValueError("an anchor lacks its time zone")
+
     def domain_time(self, wall: datetime) -> datetime:
-        """Never later than ``wall``: an accelerated clock that arrives at now is the real clock from then on."""
-        return min(wall, self.domain_anchor + (wall - self.wall_anchor) * self.rate)
+        return wall if self._has_arrived(wall) else self.domain_anchor + self._passed(wall)
 
     def wall_time(self, moment: datetime) -> datetime:
-        if self.rate == 0 or self.domain_time(moment) == moment:
+        """The inverse. A clock that stands still shows one moment only; for any other the answer is ``moment``."""
+        if self.rate == 0 or self._has_arrived(moment):
             return moment
         return self.wall_anchor + (moment - self.domain_anchor) / self.rate
+
+    def _passed(self, wall: datetime) -> timedelta:
+        return (wall - self.wall_anchor) * self.rate
+
+    def _has_arrived(self, wall: datetime) -> bool:
+        # Compared as durations: the line itself leaves the calendar within weeks.
+        return self._passed(wall) >= wall - self.domain_anchor
 
     def write(self, path: Path) -> None:
         """Atomically, so that a process never reads half a declaration."""
@@ -79,7 +97,8 @@ class Declaration:
             )
         except (OSError, ValueError, KeyError, TypeError) as exc:
             raise NotStarted(
-                f"The domain clock file {path} cannot be read ({exc}); write it anew or unset KIZASHI_DOMAIN_CLOCK_FILE."
+                f"The domain clock file {path} cannot be read ({exc}); "
+                "write it anew or unset KIZASHI_DOMAIN_CLOCK_FILE."
             ) from exc
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 import asyncpg
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from libs.common.errors import RetryLater
 
-__all__ = ["AsyncConnection", "Database", "asyncpg_url", "is_world_at_fault", "text"]
+__all__ = ["AsyncConnection", "Database", "asyncpg_url", "is_world_at_fault", "sentence_of", "text"]
+
+TRANSACTION_SECONDS = 120
+"""No transaction lives longer, whatever it does; shorter than the overlap of claims at midnight."""
 
 
 def sqlalchemy_url(url: str) -> URL:
@@ -30,7 +33,8 @@ class Database:
     """A pool of connections that act as one role, with one schema first in their search path.
 
     ``role`` owns nothing and bypasses no policy: without ``workspaces`` a transaction sees no tenant's row.
-    A frozen process must not keep its locks, so the server ends a transaction that idles for ``idle_seconds``.
+    A frozen process must not keep its locks, so the server ends a transaction that idles for ``idle_seconds``; do
+    nothing slow between two statements. Whoever waits for a lock longer than ``lock_seconds`` is told RetryLater.
     """
 
     def __init__(
@@ -40,8 +44,8 @@ class Database:
         role: str,
         schema: str,
         pool_size: int = 5,
-        idle_seconds: float = 10,
-        lock_seconds: float = 10,
+        idle_seconds: float = 3,
+        lock_seconds: float = 3,
     ) -> None:
         self.role = role
         self._engine: AsyncEngine = create_async_engine(
@@ -50,9 +54,10 @@ class Database:
             max_overflow=0,
             pool_timeout=10,
             pool_pre_ping=True,
+            hide_parameters=True,  # errors are logged, and parameters are customers' data
             connect_args={
                 "timeout": 5,
-                "command_timeout": 60,
+                "command_timeout": 30,
                 "server_settings": {
                     "role": role,
                     "search_path": schema,
@@ -60,6 +65,7 @@ class Database:
                     "timezone": "UTC",
                     "idle_in_transaction_session_timeout": str(int(idle_seconds * 1000)),
                     "lock_timeout": str(int(lock_seconds * 1000)),
+                    "transaction_timeout": str(TRANSACTION_SECONDS * 1000),
                     "tcp_user_timeout": "10000",
                     "jit": "off",
                 },
@@ -71,14 +77,17 @@ class Database:
         """One transaction that sees the rows of ``workspaces`` and commits unless an exception leaves the block.
 
         Raises RetryLater in place of errors for which the world is at fault (no connection, deadlock, serialization).
+        When that happens at the end, nobody knows whether it was committed.
         """
+        connected = False
         try:
             async with self._engine.begin() as connection:
+                connected = True
                 await see_workspaces(connection, workspaces)
                 yield connection
-        except (DBAPIError, PoolTimeout, OSError, TimeoutError, asyncpg.PostgresError) as exc:
-            if is_world_at_fault(exc):
-                raise RetryLater(f"PostgreSQL as {self.role}: {exc}") from exc
+        except (DBAPIError, PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            if is_world_at_fault(exc) or not connected:  # before the first statement nothing is about data
+                raise RetryLater(f"PostgreSQL as {self.role}: {sentence_of(exc)}") from exc
             raise
 
     async def ping(self) -> None:
@@ -98,21 +107,44 @@ async def see_workspaces(connection: AsyncConnection, workspaces: Iterable[int])
     )
 
 
-def is_world_at_fault(exc: BaseException) -> bool:
-    """Whether the same statement may succeed later: connection, resources, shutdown, deadlock, serialization, locks.
+WORLD_CLASSES = frozenset({"08", "40", "53", "55", "57", "58", "XX"})
+"""SQLSTATE classes: connection, rollback (deadlock, serialization), resources, object not in state (lock timeout),
+operator intervention, system error, internal error."""
+WORLD_STATES = frozenset(
+    {
+        "25006",  # read-only: we are connected to a server that has just become, or not yet ceased to be, a standby
+        "25P03",  # idle in transaction for too long
+        "25P04",  # transaction too long
+    }
+)
 
-    By SQLSTATE class: 08 connection, 40 rollback, 53 resources, 55 not in state, 57 operator intervention, 58 system,
-    25P03 idle in transaction. Everything else that the database refuses, it refuses as data.
-    """
-    if isinstance(exc, PoolTimeout | OSError | TimeoutError):
+
+def is_world_at_fault(exc: BaseException) -> bool:
+    """Whether the same statements may succeed later. Everything else that the database refuses, it refuses as data."""
+    if isinstance(exc, PoolTimeout | OSError):  # asyncio's and socket's TimeoutError are OSErrors too
         return True
-    if isinstance(exc, DBAPIError):
-        if exc.connection_invalidated or (isinstance(exc, InterfaceError) and exc.orig is None):
-            return True
-        state = getattr(exc.orig, "sqlstate", None)
-        if state is None and isinstance(exc, InterfaceError | OperationalError):
-            # asyncpg's own interface errors carry no state; bad arguments come as DataError instead.
-            return "DataError" not in type(exc.orig.__cause__ or exc.orig).__name__
-    else:
-        state = getattr(exc, "sqlstate", None)
-    return bool(state) and (str(state)[:2] in {"08", "40", "53", "55", "57", "58"} or state == "25P03")
+    if isinstance(exc, DBAPIError) and exc.connection_invalidated:
+        return True
+    return any(_is_state_of_the_world(cause) for cause in _causes(exc))
+
+
+def _is_state_of_the_world(exc: BaseException) -> bool:
+    # A migration changed a table that a prepared statement knows; it is prepared anew the next time.
+    if isinstance(exc, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError):
+        return True
+    state = getattr(exc, "sqlstate", None)
+    return isinstance(state, str) and (state[:2] in WORLD_CLASSES or state in WORLD_STATES)
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """SQLAlchemy wraps its dialect's error, which wraps asyncpg's, which may wrap the one that says why."""
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__
+
+
+def sentence_of(exc: BaseException) -> str:
+    """What went wrong, without the statement and its parameters."""
+    original = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
+    told = original.__cause__ if isinstance(original.__cause__, asyncpg.PostgresError) else original
+    return str(told).partition("\n")[0] or type(told).__name__

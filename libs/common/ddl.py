@@ -46,7 +46,8 @@ def tenant_policy_v1(schema: str, *tables: str) -> list[str]:
 
 
 def consumer_tables_v1(service: str) -> list[str]:
-    """What the loop, the outbox and the dead letters of a service need; see consumer.py, outbox.py, dead_letters.py."""
+    """What the loop, the outbox and the dead letters of a service need; see positions.py, claims.py, outbox.py,
+    dead_letters.py. Headers are JSON objects with base64 values: as jsonb they could not hold every name."""
     worker = f"kizashi_{service}_worker"
     api = f"kizashi_{service}_api"
     statements = [
@@ -55,6 +56,7 @@ def consumer_tables_v1(service: str) -> list[str]:
             partition int NOT NULL,
             log_identity text NOT NULL,
             next bigint NOT NULL,
+            refused_in_a_row int NOT NULL DEFAULT 0,
             caught_up_to timestamptz,
             PRIMARY KEY (topic, partition)
         ) WITH (fillfactor = 50)""",
@@ -64,9 +66,9 @@ def consumer_tables_v1(service: str) -> list[str]:
             partition int NOT NULL,
             key bytea NOT NULL,
             value bytea NOT NULL,
-            headers jsonb NOT NULL DEFAULT '{{}}',
+            headers bytea NOT NULL DEFAULT '{{}}',
             created_at timestamptz NOT NULL DEFAULT now()
-        )""",
+        ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)""",
         f"""CREATE TABLE {service}.dead_letter (
             id uuid PRIMARY KEY,
             workspace_id bigint,
@@ -77,9 +79,11 @@ def consumer_tables_v1(service: str) -> list[str]:
             detail text NOT NULL,
             key bytea NOT NULL,
             value bytea NOT NULL,
-            headers jsonb NOT NULL,
+            headers bytea NOT NULL,
+            claim uuid,
             died_at timestamptz NOT NULL DEFAULT now(),
-            replayed_at timestamptz
+            replayed_at timestamptz,
+            settled_at timestamptz
         )""",
         f"CREATE INDEX ON {service}.dead_letter (died_at)",
         f"CREATE TABLE {service}.claim_day (slot int PRIMARY KEY, day date NOT NULL)",
@@ -87,13 +91,14 @@ def consumer_tables_v1(service: str) -> list[str]:
     for slot in range(CLAIM_TABLES):
         statements += [
             f"CREATE TABLE {service}.claim_{slot} (id uuid PRIMARY KEY)",
-            f"GRANT SELECT, INSERT, DELETE, TRUNCATE ON {service}.claim_{slot} TO {worker}",
+            f"GRANT SELECT, INSERT, TRUNCATE ON {service}.claim_{slot} TO {worker}",
         ]
     return [
         *statements,
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {service}.consumer_position, {service}.outbox, "
-        f"{service}.dead_letter, {service}.claim_day TO {worker}",
-        f"GRANT SELECT ON {service}.consumer_position TO {api}",
+        f"GRANT SELECT, INSERT, UPDATE ON {service}.consumer_position, {service}.claim_day TO {worker}",
+        f"GRANT SELECT, INSERT, DELETE ON {service}.outbox TO {worker}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {service}.dead_letter TO {worker}",
+        f"GRANT SELECT, UPDATE (refused_in_a_row) ON {service}.consumer_position TO {api}",
         f"GRANT SELECT, INSERT ON {service}.outbox TO {api}",
-        f"GRANT SELECT, UPDATE ON {service}.dead_letter TO {api}",
+        f"GRANT SELECT, UPDATE (replayed_at) ON {service}.dead_letter TO {api}",
     ]

@@ -61,6 +61,8 @@ async def migrate(owner_url: str, login: str = LOGIN) -> None:
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": lock_number("migrate")})
+            # A statement that waits for a table makes everybody behind it wait too.
+            await connection.execute(text("SET LOCAL lock_timeout = '10s'"))
             await connection.run_sync(_upgrade_all)
             await connection.execute(text(ensure_role(login, "LOGIN NOINHERIT")))
             for name in SERVICES:
@@ -87,4 +89,5 @@ if __name__ == "__main__":
             raise NotStarted("KIZASHI_OWNER_DATABASE_URL is not set; it names the database as its owner.")
         asyncio.run(migrate(owner))
     except NotStarted as problem:
-        sys.exit(str(problem))
+        print(problem, file=sys.stderr)  # noqa: T201 - the one sentence for the operator
+        sys.exit(2)

@@ -1,0 +1,140 @@
+"""Positions: how far a service has read each partition, kept in its own database and moved with the effects."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from libs.common.db import AsyncConnection, Database, text
+from libs.common.errors import NotStarted, OwnershipLost
+from libs.common.event_log import Batch, EventLog, TopicPartition
+from libs.common.topics import PARTITIONS, Topic
+
+
+async def caught_up_to(connection: AsyncConnection, topics: Sequence[Topic]) -> datetime | None:
+    """The domain time up to which everything accepted on ``topics`` has been processed.
+
+    None while a partition has never been read: what it holds may be of any time.
+    """
+    found = await connection.execute(
+        text(
+            "SELECT CASE WHEN count(caught_up_to) = :expected THEN min(caught_up_to) END "
+            "FROM consumer_position WHERE topic = ANY (CAST(:topics AS text[]))"
+        ),
+        {"topics": [topic.value for topic in topics], "expected": len(set(topics)) * PARTITIONS},
+    )
+    moment: datetime | None = found.scalar_one()
+    return moment
+
+
+class Positions:
+    """The positions of one consumer. What it remembers of a partition is as of its own last commit there, so never
+    ahead of the database."""
+
+    def __init__(self, group: str, database: Database, log: EventLog) -> None:
+        self._group = group
+        self._database = database
+        self._log = log
+        self._next: dict[TopicPartition, int] = {}
+        self._refused_in_a_row: dict[TopicPartition, int] = {}
+        self.log_identity = ""
+
+    async def find(self, source: TopicPartition) -> int:
+        """Where to read on. A partition that was never read starts at the earliest position that the log holds.
+
+        Raises NotStarted when the positions belong to another log.
+        """
+        self.log_identity = await self._log.identity()
+        place = {"topic": source.topic.value, "partition": source.partition}
+        select = text(
+            "SELECT next, refused_in_a_row, log_identity FROM consumer_position "
+            "WHERE topic = :topic AND partition = :partition"
+        )
+        async with self._database.transaction() as connection:
+            found = (await connection.execute(select, place)).one_or_none()
+        if found is None:
+            earliest = (await self._log.starts([source.topic]))[source]
+            async with self._database.transaction() as connection:
+                await connection.execute(
+                    text(
+                        "INSERT INTO consumer_position (topic, partition, log_identity, next) "
+                        "VALUES (:topic, :partition, :identity, :next) ON CONFLICT DO NOTHING"
+                    ),
+                    {**place, "identity": self.log_identity, "next": earliest},
+                )
+                found = (await connection.execute(select, place)).one()
+        if found.log_identity != self.log_identity:
+            raise NotStarted(
+                f"{self._group} has read {source.topic}/{source.partition} of the event log {found.log_identity}, but "
+                f"this one is {self.log_identity}; connect the old log again or move the positions on purpose."
+            )
+        self._next[source] = found.next
+        self._refused_in_a_row[source] = found.refused_in_a_row
+        return self._next[source]
+
+    def known(self, source: TopicPartition) -> int:
+        """The position as far as we know; if somebody else has moved it since, the next ``advance`` tells."""
+        return self._next[source]
+
+    def refused_in_a_row(self, source: TopicPartition) -> int:
+        """How many records before the position were refused, one after the other."""
+        return self._refused_in_a_row[source]
+
+    async def advance(self, connection: AsyncConnection, batch: Batch, refused_in_a_row: int) -> datetime:
+        """Move from the batch's start to its end, in its transaction. The answer is the database's clock.
+
+        Raises OwnershipLost when the position is not at the start: what the batch holds has been, or is being,
+        processed by somebody else. Waits for a transaction that is moving the same position.
+        """
+        moved = await connection.execute(
+            text(
+                "UPDATE consumer_position SET next = :end, refused_in_a_row = :refused "
+                "WHERE topic = :topic AND partition = :partition AND next = :start AND log_identity = :identity "
+                "RETURNING clock_timestamp()"
+            ),
+            {
+                "topic": batch.source.topic.value,
+                "partition": batch.source.partition,
+                "start": batch.start,
+                "end": batch.end,
+                "refused": refused_in_a_row,
+                "identity": self.log_identity,
+            },
+        )
+        now: datetime | None = moved.scalar_one_or_none()
+        if now is None:
+            raise OwnershipLost(f"{batch.source.topic}/{batch.source.partition} is not at {batch.start} any more")
+        return now
+
+    def advanced(self, batch: Batch, refused_in_a_row: int) -> None:
+        """The transaction in which ``advance`` was called is committed."""
+        self._next[batch.source] = batch.end
+        self._refused_in_a_row[batch.source] = refused_in_a_row
+
+    def of(self, sources: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {source: self._next[source] for source in sources if source in self._next}
+
+    async def note_caught_up(self, moments: Mapping[TopicPartition, datetime]) -> None:
+        """Everything accepted on a partition up to its moment (domain time) has been processed. Never moves back.
+
+        Each moment was passed by a position of ours that is committed, so it holds whoever owns the partition now.
+        """
+        sources = sorted(moments)
+        async with self._database.transaction() as connection:
+            await connection.execute(text("SET LOCAL synchronous_commit = off"))  # to lose a second of it is no harm
+            await connection.execute(
+                text(
+                    "UPDATE consumer_position p SET caught_up_to = given.moment FROM unnest(CAST(:topics AS text[]), "
+                    "CAST(:partitions AS int[]), CAST(:moments AS timestamptz[]), CAST(:positions AS bigint[])) "
+                    "AS given (topic, partition, moment, position) "
+                    "WHERE p.topic = given.topic AND p.partition = given.partition AND p.log_identity = :identity "
+                    "AND p.next >= given.position AND (p.caught_up_to IS NULL OR p.caught_up_to < given.moment)"
+                ),
+                {
+                    "topics": [source.topic.value for source in sources],
+                    "partitions": [source.partition for source in sources],
+                    "moments": [moments[source] for source in sources],
+                    "positions": [self._next[source] for source in sources],
+                    "identity": self.log_identity,
+                },
+            )
