@@ -1,0 +1,79 @@
+"""What ingest is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from libs.common import failpoints
+from libs.common.db import Database
+from libs.common.event_log_open import event_log
+from libs.common.observability import configure_logging
+from libs.common.runtime import Service
+from libs.common.settings import load
+from libs.common.web import Probes, error_response, make_app
+from services.ingest import api, store
+from services.ingest.collector import ALL_PATHS, Collector
+from services.ingest.cors import Cors
+from services.ingest.openapi import document_hot_paths
+from services.ingest.pressure import InFlight, NotNow
+from services.ingest.publisher import Publisher
+from services.ingest.settings import IngestSettings
+from services.ingest.write_keys import KeyOwner, WriteKeys
+
+
+def compose() -> Service:
+    """Settings -> adapters -> routes and tasks. Raises NotStarted."""
+    settings = load(IngestSettings, "ingest")
+    configure_logging("ingest", settings.logging_level)
+    failpoints.arm(settings.failpoints, settings.environment)
+    clock = settings.clock()
+    url = settings.database_url.get_secret_value()
+    api_database = Database(url, role="kizashi_ingest_api", schema="ingest")
+    key_database = Database(url, role="kizashi_ingest_worker", schema="ingest", pool_size=2)
+    log = event_log(settings.event_log_url, name="kizashi ingest", retention_days=settings.log_retention_days)
+    publisher = Publisher(log, settings.ingest_append_deadline_seconds)
+    probes = Probes(ready=[publisher.ready])
+    collector = Collector(
+        keys=WriteKeys(partial(_owner_of_key, key_database), settings.ingest_key_cache_seconds),
+        publisher=publisher,
+        in_flight=InFlight(settings.ingest_in_flight_limit_bytes),
+        clock=clock,
+        probes=probes,
+        limits=settings.limits(),
+        names=settings.account_names(),
+        batch_limit_bytes=settings.ingest_body_limit_bytes,
+        single_limit_bytes=settings.ingest_single_body_limit_bytes,
+    )
+    app = make_app("Kizashi ingest", "Takes what products send.", probes, paths_with_own_limit=ALL_PATHS)
+    app.router.routes[:0] = collector.routes()
+    app.include_router(api.routes(api_database, log, clock))
+    document_hot_paths(app)
+    _answer_not_now(app)
+    app.add_middleware(Cors)
+    stopping = asyncio.Event()
+    return Service(
+        name="ingest",
+        app=app,
+        probes=probes,
+        host=settings.host,
+        port=settings.ingest_port,
+        open=[log.open],
+        tasks=[partial(publisher.watch, stopping)],
+        close=[log.close, api_database.close, key_database.close],
+        stopping=stopping,
+    )
+
+
+async def _owner_of_key(database: Database, secret_hash: bytes) -> KeyOwner | None:
+    async with database.transaction() as connection:
+        return await store.owner_of_key(connection, secret_hash)
+
+
+def _answer_not_now(app: FastAPI) -> None:
+    @app.exception_handler(NotNow)
+    async def _not_now(_request: Request, exc: NotNow) -> JSONResponse:
+        return error_response(503, exc.code, str(exc), retry_after=exc.retry_after_seconds)

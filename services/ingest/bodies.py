@@ -1,0 +1,57 @@
+"""Reads a request's body: inflated, within its limit, within its time, counted against what the process may hold."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.exceptions import HTTPException
+from starlette.types import Receive
+
+from libs.common.web import BodyTooLarge
+from services.ingest.inflating import Inflater
+from services.ingest.pressure import Share
+
+READ_SECONDS = 30
+"""For a body to arrive. A phone on a train is slow; a client that keeps us waiting on purpose is cut off."""
+
+
+class ClientLeft(Exception):
+    """The connection ended in the middle of the body; there is nobody to answer."""
+
+
+async def read_body(
+    receive: Receive, *, content_length: bytes, content_encoding: bytes, limit_bytes: int, share: Share
+) -> bytes:
+    """The whole body, decoded. ``limit_bytes`` holds for what arrives and for what it inflates to.
+
+    Raises BodyTooLarge, Refused 400 and 415 for its encoding, 408 when it takes too long, NotNow when the process
+    holds too much, ClientLeft.
+    """
+    if content_length.isdigit() and int(content_length[:20]) > limit_bytes:
+        raise BodyTooLarge(limit_bytes)
+    inflater = Inflater(content_encoding.decode("latin-1"))
+    pieces: list[bytes] = []
+    arrived = decoded = 0
+    more = True
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeft
+                chunk = message.get("body", b"")
+                more = message.get("more_body", False)
+                arrived += len(chunk)
+                piece = inflater.feed(chunk, limit_bytes - decoded + 1)
+                if not more:
+                    piece += inflater.finish()
+                decoded += len(piece)
+                if arrived > limit_bytes or decoded > limit_bytes:
+                    raise BodyTooLarge(limit_bytes)
+                share.add(len(piece))
+                pieces.append(piece)
+    except TimeoutError as exc:
+        raise HTTPException(
+            408, f"The body did not arrive within {READ_SECONDS} s.", headers={"Connection": "close"}
+        ) from exc
+    return b"".join(pieces)

@@ -1,0 +1,171 @@
+"""The hot paths, in plain ASGI: a body in, 200 out once all of it is durable, or finally refused and recorded."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from libs.common.clock import Clock, wall_now
+from libs.common.errors import Refused
+from libs.common.events import TelemetryKind
+from libs.common.web import Probes
+from services.ingest.bodies import ClientLeft, read_body
+from services.ingest.domain.acceptance import Arrival, Limits, Outcome, accept
+from services.ingest.domain.accounts import AccountNames
+from services.ingest.domain.documents import Document, read_batch, read_single
+from services.ingest.pressure import InFlight, NotNow
+from services.ingest.publisher import TOO_MANY, Publisher
+from services.ingest.write_keys import KeyOwner, WriteKeys, shown_as_bearer, shown_before_the_body
+
+LISTED_ERRORS = 100
+"""Rejected events that an answer names; the rest it counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a path says about the body: the kind of its one event, or None for a batch; whether it is history."""
+
+    kind: TelemetryKind | None = None
+    historical: bool = False
+
+
+PATHS: Mapping[str, Meaning] = {
+    "/v1/batch": Meaning(),
+    "/v1/b": Meaning(),
+    "/v1/import": Meaning(historical=True),
+    **{f"/v1/{kind}": Meaning(kind) for kind in TelemetryKind},
+    **{f"/v1/{kind[0]}": Meaning(kind) for kind in TelemetryKind},
+}
+"""With a trailing slash they mean the same: a redirect would count as delivered with some clients."""
+
+ALL_PATHS = frozenset(path + slash for path in PATHS for slash in ("", "/"))
+
+
+@dataclass(frozen=True)
+class Collector:
+    """Takes bodies, whatever path they come by."""
+
+    keys: WriteKeys
+    publisher: Publisher
+    in_flight: InFlight
+    clock: Clock
+    probes: Probes
+    limits: Limits
+    names: AccountNames
+    batch_limit_bytes: int
+    single_limit_bytes: int
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(path + slash, endpoint=_Endpoint(self, meaning), methods=["POST"], include_in_schema=False)
+            for path, meaning in PATHS.items()
+            for slash in ("", "/")
+        ]
+
+    async def answer(self, scope: Scope, receive: Receive, meaning: Meaning) -> bytes:
+        """The body of a 200. Raises Refused, NotNow and RetryLater (503), and what reading a body raises."""
+        if self.probes.stopping:
+            raise NotNow("shutting_down", "This process is stopping; send this again.", 1)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        shown = shown_before_the_body(headers, scope["query_string"])
+        owner = await self.keys.owner(shown) if shown else None
+        with self.in_flight.request() as share:
+            body = await read_body(
+                receive,
+                content_length=headers.get(b"content-length", b""),
+                content_encoding=headers.get(b"content-encoding", b""),
+                limit_bytes=self.single_limit_bytes if meaning.kind else self.batch_limit_bytes,
+                share=share,
+            )
+            document = read_single(body) if meaning.kind else read_batch(body)
+            del body
+            owner = owner or await self.keys.owner(document.write_key or shown_as_bearer(headers))
+            strict = headers.get(b"x-strict-mode") == b"1"
+            return await self._decide(document, owner, meaning, strict)
+
+    async def _decide(self, document: Document, owner: KeyOwner, meaning: Meaning, strict: bool) -> bytes:
+        wall = wall_now()
+        arrival = Arrival(
+            workspace=owner.workspace,
+            source=owner.source,
+            kind=meaning.kind,
+            historical=meaning.historical or document.historical,
+            received_at=self.clock.now(),
+            wall_now=wall,
+            fresh_id=lambda: time_ordered_id(wall),
+        )
+        outcome = accept(document, arrival, self.limits, self.names)
+        if strict and meaning.kind is None and outcome.rejected:
+            raise Refused(
+                400,
+                "strict_mode",
+                f"{outcome.rejected} of {len(document.events)} events are invalid, so none was taken.",
+                rejected=outcome.rejected,
+                errors=_errors(outcome),
+            )
+        await self.publisher.publish(outcome, arrival)
+        if not outcome.rejected:
+            return _SUCCESS
+        if meaning.kind is not None:
+            reject = outcome.rejects[0]
+            raise Refused(400, reject.code, reject.message)
+        return msgspec.json.encode(
+            {
+                "success": True,
+                "accepted": len(outcome.accepted),
+                "rejected": outcome.rejected,
+                "errors": _errors(outcome),
+            }
+        )
+
+
+_SUCCESS = b'{"success":true}'
+
+
+class _Endpoint:
+    """One path as an ASGI application; what it raises, the application's handlers answer."""
+
+    def __init__(self, collector: Collector, meaning: Meaning) -> None:
+        self._collector = collector
+        self._meaning = meaning
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await self._collector.answer(scope, receive, self._meaning)
+        except ClientLeft:
+            return
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _errors(outcome: Outcome) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = [
+        {"index": reject.index, "messageId": reject.message_id, "code": reject.code, "message": reject.message}
+        for reject in outcome.rejects[:LISTED_ERRORS]
+    ]
+    beyond = range(outcome.judged, outcome.judged + min(len(outcome.surplus), LISTED_ERRORS - len(listed)))
+    return listed + [
+        {
+            "index": index,
+            "messageId": None,
+            "code": TOO_MANY,
+            "message": f"A batch may have {outcome.judged} events; send the others by themselves.",
+        }
+        for index in beyond
+    ]
+
+
+def time_ordered_id(now: datetime) -> str:
+    """A UUIDv7: unique, and near its contemporaries in an index."""
+    milliseconds = int(now.timestamp() * 1000)
+    number = milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    return str(uuid.UUID(int=number))

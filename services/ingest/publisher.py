@@ -1,0 +1,150 @@
+"""Writes what was decided to the event log, and knows whether the log answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter as Tally
+from collections.abc import Sequence
+from time import monotonic
+
+from libs.common.errors import RetryLater
+from libs.common.event_log import EventLog, Record
+from libs.common.events import encode
+from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
+from libs.common.runtime import pause
+from libs.common.topics import Topic
+from services.ingest.domain.acceptance import Arrival, Outcome, Reject
+from services.ingest.pressure import NotNow
+
+logger = get_logger(__name__)
+
+SILENT_SECONDS = 30.0
+"""Without an acknowledgement while there are appends: then /readyz turns red."""
+ASK_AGAIN_SECONDS = 1.0
+LETTER_BYTES = 512 * 1024
+"""Of the original bytes in a dead letter; of a larger event the beginning is kept."""
+TOO_MANY = "too_many_events"
+
+_events = Counter("kizashi_ingest_events_total", "Events decided about", ["outcome", "lane"], registry=REGISTRY)
+_rejected = Counter("kizashi_ingest_rejected_total", "Events rejected", ["code"], registry=REGISTRY)
+_rules = Counter(
+    "kizashi_ingest_account_rules_total", "Events by what named their account", ["rule"], registry=REGISTRY
+)
+_flags = Counter("kizashi_ingest_time_flags_total", "Events whose time was mended", ["flag"], registry=REGISTRY)
+_appends = Histogram("kizashi_ingest_append_seconds", "Time to an acknowledgement of the log", registry=REGISTRY)
+_failures = Counter("kizashi_ingest_append_failures_total", "Appends without acknowledgement", registry=REGISTRY)
+
+
+class Publisher:
+    """Events to their lane, rejected ones to its dead letters; both are durable when ``publish`` returns."""
+
+    def __init__(self, log: EventLog, deadline_seconds: float) -> None:
+        self._log = log
+        self._deadline_seconds = deadline_seconds
+        self._answered = False
+        self._failing_since: float | None = None
+
+    async def publish(self, outcome: Outcome, arrival: Arrival) -> None:
+        """Raises NotNow when the log does not acknowledge in time; then nobody knows what it holds, so all of it is
+        sent again and readers recognise what they have."""
+        topic = Topic.TELEMETRY_IMPORT if arrival.historical else Topic.TELEMETRY
+        appends = []
+        if outcome.accepted:
+            appends.append((topic, [Record(event.key, encode(event)) for event in outcome.accepted]))
+        if outcome.rejected:
+            appends.append((topic.dead_letters, [*_letters(outcome.rejects, arrival), *_surplus(outcome, arrival)]))
+        if not appends:
+            return
+        try:
+            with _appends.time():
+                async with asyncio.timeout(self._deadline_seconds):
+                    await asyncio.gather(*(self._log.append(topic, records) for topic, records in appends))
+        except (RetryLater, TimeoutError) as exc:
+            self._note_failure()
+            logger.warning("append_failed", detail=str(exc) or "deadline")
+            raise NotNow("log_unavailable", "The event log does not answer; send this again.", 5) from exc
+        self._note_answer()
+        _count(outcome, "import" if arrival.historical else "live")
+
+    async def ready(self) -> str | None:
+        """A readiness check: the log answered once, and is not failing for long."""
+        if not self._answered:
+            return "the event log has not answered yet"
+        if self._failing_since is not None and (silent := monotonic() - self._failing_since) > SILENT_SECONDS:
+            return f"the event log has not acknowledged an append for {silent:.0f} s"
+        return None
+
+    async def watch(self, stopping: asyncio.Event) -> None:
+        """Ask the log whether it is there: at the start, and while it fails, since a process that is not ready gets
+        no requests that could find out."""
+        while not stopping.is_set():
+            if not self._answered or await self.ready() is not None:
+                try:
+                    await self._log.ends([Topic.TELEMETRY])
+                    self._note_answer()
+                except RetryLater as exc:
+                    logger.warning("log_does_not_answer", detail=str(exc))
+            await pause(stopping, ASK_AGAIN_SECONDS)
+
+    def _note_answer(self) -> None:
+        self._answered = True
+        self._failing_since = None
+
+    def _note_failure(self) -> None:
+        _failures.inc()
+        if self._failing_since is None:
+            self._failing_since = monotonic()
+
+
+def _letters(rejects: Sequence[Reject], arrival: Arrival) -> list[Record]:
+    return [
+        _letter(arrival, reject.original, reject.code, reject.message, reject.message_id or "") for reject in rejects
+    ]
+
+
+def _surplus(outcome: Outcome, arrival: Arrival) -> list[Record]:
+    """What lies beyond the limit, many to a letter: there may be hundreds of thousands."""
+    letters: list[Record] = []
+    gathered: list[bytes] = []
+    size = 0
+    for event in outcome.surplus:
+        if gathered and size + len(event) > LETTER_BYTES:
+            letters.append(_surplus_letter(arrival, gathered))
+            gathered, size = [], 0
+        gathered.append(bytes(event))
+        size += len(event) + 1
+    return [*letters, _surplus_letter(arrival, gathered)] if gathered else letters
+
+
+def _surplus_letter(arrival: Arrival, events: Sequence[bytes]) -> Record:
+    message = f"{len(events)} events beyond those that one batch may have, as a JSON array."
+    return _letter(arrival, b"[" + b",".join(events) + b"]", TOO_MANY, message, "")
+
+
+def _letter(arrival: Arrival, original: bytes, code: str, message: str, message_id: str) -> Record:
+    headers = {
+        "group": b"ingest",
+        "reason": code.encode(),
+        "detail": message.encode(),
+        "source": str(arrival.source).encode(),
+        "received_at": arrival.received_at.isoformat().encode(),
+    }
+    if message_id:
+        headers["message_id"] = message_id.encode()
+    if len(original) > LETTER_BYTES:
+        headers["whole_bytes"] = str(len(original)).encode()
+    return Record(f"{arrival.workspace}:source:{arrival.source}".encode(), original[:LETTER_BYTES], headers)
+
+
+def _count(outcome: Outcome, lane: str) -> None:
+    _events.labels("accepted", lane).inc(len(outcome.accepted))
+    _events.labels("rejected", lane).inc(outcome.rejected)
+    codes = Tally(reject.code for reject in outcome.rejects)
+    codes[TOO_MANY] += len(outcome.surplus)
+    for code, count in codes.items():
+        _rejected.labels(code).inc(count)
+    for rule, count in Tally(event.account_rule for event in outcome.accepted).items():
+        _rules.labels(rule or "unassigned").inc(count)
+    for flags, count in Tally(event.flags for event in outcome.accepted if event.flags).items():
+        for flag in flags:
+            _flags.labels(flag).inc(count)

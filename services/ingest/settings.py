@@ -1,0 +1,49 @@
+"""Ingest's environment variables."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from libs.common.settings import CommonSettings
+from services.ingest.domain.acceptance import Limits
+from services.ingest.domain.accounts import AccountNames
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Comma separated."""
+
+
+class IngestSettings(CommonSettings):
+    """Limits guard memory and the event log; what lies beyond them is refused with a code that says which."""
+
+    ingest_port: int = Field(default=8080, ge=1, le=65535)
+
+    ingest_body_limit_bytes: int = Field(default=5 * 1024 * 1024, ge=1024, description="decoded, of many events")
+    ingest_single_body_limit_bytes: int = Field(default=1024 * 1024, ge=1024, description="decoded, of one event")
+    ingest_event_limit_bytes: int = Field(default=64 * 1024, ge=1024, le=512 * 1024)
+    ingest_batch_limit_events: int = Field(default=2500, ge=1, le=10_000)
+    ingest_in_flight_limit_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=6 * 1024 * 1024, description="of all requests in hand; over it they get 503"
+    )
+    ingest_append_deadline_seconds: float = Field(default=5, gt=0, le=5, description="for the event log; then 503")
+    ingest_key_cache_seconds: float = Field(default=5, ge=0, le=60, description="until a revoked key is refused")
+
+    ingest_account_properties: Names = Field(
+        default=AccountNames().properties, description="properties that name the account, the first that is there wins"
+    )
+    ingest_account_groups: Names = Field(
+        default=AccountNames().groups, description="groups in $groups that are accounts"
+    )
+
+    @field_validator("ingest_account_properties", "ingest_account_groups", mode="before")
+    @classmethod
+    def _split(cls, names: object) -> object:
+        return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
+
+    def limits(self) -> Limits:
+        return Limits(event_bytes=self.ingest_event_limit_bytes, events=self.ingest_batch_limit_events)
+
+    def account_names(self) -> AccountNames:
+        return AccountNames(groups=self.ingest_account_groups, properties=self.ingest_account_properties)

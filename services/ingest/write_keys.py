@@ -1,0 +1,134 @@
+"""Write keys: where a request shows one, whose it is, and how new ones are made."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from urllib.parse import parse_qsl
+
+from libs.common.errors import Refused, RetryLater
+
+PREFIX = "kzw_"
+LONGEST = 200
+LOOK_UP_SECONDS = 2.0
+UNKNOWN_SECONDS = 1.0
+"""How long an unknown key is remembered as unknown: a new one works a second after it was tried too early."""
+STALE_SECONDS = 300.0
+"""How long a known key goes on working while the database does not answer: telemetry needs only the log."""
+REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOwner:
+    workspace: int
+    source: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewWriteKey:
+    """``key`` is shown once and never stored. ``key_id`` names it from then on."""
+
+    key: str
+    key_id: str
+    secret_hash: bytes
+
+
+def new_write_key() -> NewWriteKey:
+    """Write keys are public in browsers, so all that they open is writing; they are hashed all the same."""
+    key = PREFIX + secrets.token_hex(16)
+    return NewWriteKey(key=key, key_id=secrets.token_hex(6), secret_hash=hash_of(key))
+
+
+def hash_of(key: str) -> bytes:
+    """A plain hash suffices: the key has 128 random bits."""
+    return hashlib.sha256(key.encode(errors="replace")).digest()
+
+
+def shown_before_the_body(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
+    """The key in the headers or the address. It wins over the body's: some clients put a masked one there."""
+    scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"basic":
+        try:
+            decoded = base64.b64decode(credentials.strip() + b"==").decode("utf-8", errors="replace")
+        except binascii.Error:
+            decoded = ""
+        if name := decoded.partition(":")[0].strip():
+            return name
+    if header := headers.get(b"x-write-key", b"").decode("latin-1").strip():
+        return header
+    for name, value in parse_qsl(query.decode("latin-1")):
+        if name in ("writeKey", "writekey") and value.strip():
+            return value.strip()
+    return None
+
+
+def shown_as_bearer(headers: Mapping[bytes, bytes]) -> str | None:
+    """The last place to look: clients that carry another system's bearer token show their key in the body."""
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    return token.decode("latin-1").strip() or None if scheme.lower() == b"bearer" else None
+
+
+@dataclass(slots=True)
+class _Remembered:
+    owner: KeyOwner | None
+    asked_at: float
+
+
+class WriteKeys:
+    """Whose a key is, remembered for some seconds so that hot paths ask no database."""
+
+    def __init__(self, find: Callable[[bytes], Awaitable[KeyOwner | None]], remember_seconds: float) -> None:
+        """``find`` gives the owner of an unrevoked key by its hash; it may raise RetryLater."""
+        self._find = find
+        self._remember_seconds = remember_seconds
+        self._remembered: dict[bytes, _Remembered] = {}
+        self._asking: dict[bytes, asyncio.Task[KeyOwner | None]] = {}
+
+    async def owner(self, key: str | None) -> KeyOwner:
+        """Raises Refused 401 for no key or an unknown one, RetryLater when nobody can tell."""
+        if not key:
+            raise Refused(
+                401, "missing_write_key", "Show the source's write key: as the user name of Basic, or as X-Write-Key."
+            )
+        found = await self._owner_of(hash_of(key)) if len(key) <= LONGEST else None
+        if found is None:
+            raise Refused(401, "unknown_write_key", "This write key is unknown or revoked.")
+        return found
+
+    async def _owner_of(self, number: bytes) -> KeyOwner | None:
+        known = self._remembered.get(number)
+        age = monotonic() - known.asked_at if known else 0.0
+        if known and age < (self._remember_seconds if known.owner else UNKNOWN_SECONDS):
+            return known.owner
+        try:
+            return await self._ask(number)
+        except RetryLater:
+            if known and known.owner and age < STALE_SECONDS:
+                return known.owner
+            raise
+
+    async def _ask(self, number: bytes) -> KeyOwner | None:
+        """Ask once, however many requests with this key are waiting."""
+        asking = self._asking.get(number)
+        if asking is None:
+            asking = self._asking[number] = asyncio.create_task(self._look_up(number), name="write key look-up")
+            asking.add_done_callback(lambda _: self._asking.pop(number, None))
+        return await asyncio.shield(asking)
+
+    async def _look_up(self, number: bytes) -> KeyOwner | None:
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS):
+                owner = await self._find(number)
+        except TimeoutError as exc:
+            raise RetryLater("write keys cannot be looked up just now") from exc
+        self._remembered.pop(number, None)
+        self._remembered[number] = _Remembered(owner, monotonic())
+        while len(self._remembered) > REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        return owner
