@@ -54,7 +54,11 @@ class Batch:
 
 
 class Subscription(Protocol):
-    """One member of a consumer group. Not shared between tasks."""
+    """One member of a consumer group. Not shared between tasks.
+
+    A partition changes hands only while its owner is inside ``next_batch``, so a batch in hand is finished first,
+    unless the owner is dead or frozen: then somebody else reads the batch again, and the positions' owner decides.
+    """
 
     @property
     def owned(self) -> frozenset[TopicPartition]:
@@ -66,7 +70,8 @@ class Subscription(Protocol):
 
         Positions of newly owned partitions are asked of ``start_at``. A batch advances the position in memory;
         whoever cannot process it calls ``rewind``.
-        Raises PositionLost when a position lies outside the log, RetryLater when the engine does not answer.
+        Raises PositionLost when a position lies outside the log, RetryLater when the engine does not answer; after
+        an error the subscription is of no use any more: leave it and join again.
         """
 
     def rewind(self, source: TopicPartition, position: int, pause_seconds: float) -> None:

@@ -14,6 +14,7 @@ import asyncpg
 
 from libs.common.errors import RetryLater
 from libs.common.event_log_postgres_session import DEADLINE_SECONDS, LogSession
+from libs.common.observability import REGISTRY, Counter, Histogram
 
 ROWS_PER_TRANSACTION = 5_000
 BYTES_PER_TRANSACTION = 4_000_000
@@ -21,6 +22,9 @@ ROW_OVERHEAD_BYTES = 100
 """Of the objects that hold a record while it waits."""
 MAX_WAITING_BYTES = 64_000_000
 """More than this is refused at once: PostgreSQL is seconds behind, and memory is not the place to wait."""
+
+_appended = Counter("kizashi_log_appended_records_total", "Records made durable by this process", registry=REGISTRY)
+_transactions = Histogram("kizashi_log_append_seconds", "Time of one transaction of appends", registry=REGISTRY)
 
 
 class Row(NamedTuple):
@@ -92,7 +96,8 @@ class Appender:
                 self._news.clear()
                 continue
             try:
-                await self._store([row for waiting in gathered for row in waiting.rows])
+                with _transactions.time():
+                    await self._store([row for waiting in gathered for row in waiting.rows])
             except asyncio.CancelledError:
                 for waiting in gathered:
                     _fail(waiting, RetryLater("the event log was closed"))
@@ -101,6 +106,7 @@ class Appender:
                 for waiting in gathered:
                     _fail(waiting, exc)
             else:
+                _appended.inc(sum(len(waiting.rows) for waiting in gathered))
                 for waiting in gathered:
                     if not waiting.durable.done():
                         waiting.durable.set_result(None)

@@ -13,7 +13,7 @@ import msgspec
 from libs.common.errors import PositionLost, RetryLater
 from libs.common.event_log import Batch, ReadRecord, StartAt, TopicPartition
 from libs.common.event_log_postgres_session import LogSession
-from libs.common.observability import get_logger
+from libs.common.observability import REGISTRY, Gauge, get_logger
 from libs.common.ownership import LockSession, fair_share, lock_number
 from libs.common.topics import PARTITIONS, Topic
 
@@ -29,6 +29,9 @@ DROPPED_SECONDS = 1.0
 NOTE_SECONDS = 1.0
 """Between two notes for retention and lag tools of how far the group is."""
 
+_behind = Gauge(
+    "kizashi_log_behind_records", "Records that wait in this member's partitions", ["group", "topic"], registry=REGISTRY
+)
 _NO_HEADERS: Mapping[str, bytes] = MappingProxyType({})
 _headers_decoder = msgspec.msgpack.Decoder(dict[str, bytes])
 
@@ -54,9 +57,15 @@ class _Owned:
     earliest: int | None = None
     next: int | None = None
     paused_until: float = 0.0
+    served: int = 0
+
+    @property
+    def behind(self) -> int:
+        """How many records wait, as far as known."""
+        return 0 if self.next is None else max(self.next - self.position, 0)
 
     def has_news(self, now: float) -> bool:
-        return self.next is not None and self.position < self.next and self.paused_until <= now
+        return self.behind > 0 and self.paused_until <= now
 
     def check(self) -> None:
         """Raises PositionLost when the position lies outside what the log holds."""
@@ -95,9 +104,10 @@ class PostgresSubscription:
             source: lock_number(f"log group {group} {source.topic}/{source.partition}") for source in numbers
         }
         self._owned: dict[TopicPartition, _Owned] = {}
-        self._turns: list[TopicPartition] = []
         self._dropped_until: dict[TopicPartition, float] = {}
         self._committed: dict[int, int] = {}
+        self._batches = 0
+        self._topic_served: dict[Topic, int] = dict.fromkeys(self._topics, 0)
         self._joined = False
         self._next_share = self._next_note = self._next_poll = 0.0
         self._poll_interval = FASTEST_POLL_SECONDS
@@ -120,13 +130,10 @@ class PostgresSubscription:
                 await self._poll()
             chosen = self._whose_turn()
             if chosen is not None:
-                batch = await self._fetch(chosen, max_records)
-                if batch is not None:
-                    return batch
-            elif (now := monotonic()) >= deadline:
+                return await self._fetch(chosen, max_records)
+            if (now := monotonic()) >= deadline:
                 return None
-            else:
-                await asyncio.sleep(max(min(self._next_poll, deadline) - now, 0))
+            await asyncio.sleep(max(min(self._next_poll, deadline) - now, 0))
 
     def rewind(self, source: TopicPartition, position: int, pause_seconds: float) -> None:
         if (owned := self._owned.get(source)) is not None:
@@ -144,19 +151,16 @@ class PostgresSubscription:
     async def leave(self) -> None:
         """Say how far we came, as long as the partitions are ours to speak for."""
         if self._locks.alive:
-            await self._note_positions()
+            try:
+                await self._note_positions()
+            except RetryLater as exc:
+                logger.info("positions_not_noted", group=self._group, detail=str(exc))
 
     async def _note_positions(self) -> None:
-        """What fails is told the next time."""
-        self._next_note = monotonic() + NOTE_SECONDS
-        if not self._committed:
-            return
-        try:
+        if self._committed:
             await self._reader.fetch(NOTE, self._group, list(self._committed), list(self._committed.values()))
-        except RetryLater as exc:
-            logger.warning("positions_not_noted", group=self._group, detail=str(exc))
-        else:
             self._committed.clear()
+        self._next_note = monotonic() + NOTE_SECONDS
 
     # --- sharing ---
 
@@ -196,15 +200,14 @@ class PostgresSubscription:
             if self._partition_locks[source] in won:
                 position = await self._start_at(source)
                 self._owned[source] = _Owned(source, self._numbers[source], position)
-                self._turns.append(source)
                 self._committed.setdefault(self._numbers[source], position)
                 self._next_poll = 0.0
-        logger.info("partitions_taken", group=self._group, taken=len(won), owned=len(self._owned))
+        if won:
+            logger.info("partitions_taken", group=self._group, taken=len(won), owned=len(self._owned))
 
     async def _release(self, sources: Sequence[TopicPartition]) -> None:
         for source in sources:
-            if self._owned.pop(source, None) is not None:
-                self._turns.remove(source)
+            self._owned.pop(source, None)
         await self._locks.unlock([self._partition_locks[source] for source in sources])
         logger.info("partitions_released", group=self._group, released=len(sources), owned=len(self._owned))
 
@@ -217,6 +220,9 @@ class PostgresSubscription:
         for owned in self._owned.values():
             owned.earliest, owned.next = found[owned.number]["earliest"], found[owned.number]["next"]
             owned.check()
+        for topic in self._topics:
+            behind = (owned.behind for owned in self._owned.values() if owned.source.topic == topic)
+            _behind.labels(self._group, topic).set(sum(behind))
         now = monotonic()
         if any(owned.has_news(now) for owned in self._owned.values()):
             self._poll_interval = FASTEST_POLL_SECONDS
@@ -225,29 +231,25 @@ class PostgresSubscription:
         self._next_poll = now + self._poll_interval
 
     def _whose_turn(self) -> _Owned | None:
-        """The partition with news that has waited longest, topics taking turns first: a full topic may delay another
-        one by a batch, not by twelve."""
+        """The partition with news that has waited longest, of the topic that has: a full topic may delay another one
+        by a batch, not by twelve."""
         now = monotonic()
-        ready = [source for source in self._turns if self._owned[source].has_news(now)]
+        ready = [owned for owned in self._owned.values() if owned.has_news(now)]
         if not ready:
             return None
-        chosen = min(ready, key=self._topic_turns)
-        self._turns.remove(chosen)
-        self._turns.append(chosen)
-        return self._owned[chosen]
+        chosen = min(ready, key=lambda owned: (self._topic_served[owned.source.topic], owned.served))
+        self._batches += 1
+        chosen.served = self._topic_served[chosen.source.topic] = self._batches
+        return chosen
 
-    def _topic_turns(self, source: TopicPartition) -> int:
-        """The place in the row of turns of the topic's partition that was served last."""
-        return max(place for place, other in enumerate(self._turns) if other.topic == source.topic)
-
-    async def _fetch(self, owned: _Owned, max_records: int) -> Batch | None:
-        """The next records of a partition, or None when they are not readable yet."""
+    async def _fetch(self, owned: _Owned, max_records: int) -> Batch:
+        """The next records of a partition that has news. Raises PositionLost."""
         start, known_end = owned.position, owned.next
         rows = await self._reader.fetch(FETCH, owned.number, start, max_records, BATCH_BYTES)
         end = rows[-1]["position"] + 1 if rows else known_end
         assert end is not None
         if len(rows) != end - start:
-            # This engine makes no holes, so more likely the records have just been dropped.
+            # Appends leave no holes, so more likely the records have just been dropped, and the poll will tell.
             await self._poll()
         owned.position = end
         return Batch(

@@ -64,7 +64,7 @@ class LockSession:
             settings["role"] = self._role
         try:
             self._connection = await asyncpg.connect(self._url, timeout=5, server_settings=settings)
-        except (OSError, TimeoutError, asyncpg.PostgresError) as exc:
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             raise RetryLater(f"PostgreSQL gives no lock session: {exc}") from exc
         self._proven_at = monotonic()
         self._heart = asyncio.create_task(self._beat(), name=f"heartbeat {self._application_name}")

@@ -208,6 +208,19 @@ async def test_days_out_of_order_are_read_in_the_order_of_positions(log: EventLo
     assert [(record.offset, record.value) for record in batch.records] == [(0, b"a"), (1, b"b"), (2, b"c")]
 
 
+async def test_a_full_topic_delays_another_by_a_batch_and_not_by_twelve(log: EventLog) -> None:
+    async def start_at(source: TopicPartition) -> int:
+        return 0
+
+    for partition in range(12):
+        await log.append(Topic.TELEMETRY, [Record(b"", b"news")], partition)
+        await log.append(Topic.TELEMETRY_IMPORT, [Record(b"", b"old")] * 50, partition)
+    async with log.subscribe("group", [Topic.TELEMETRY, Topic.TELEMETRY_IMPORT], start_at) as subscription:
+        served = [await subscription.next_batch(1, 5) for _ in range(24)]
+    topics = [batch.source.topic for batch in served if batch is not None]
+    assert topics == [Topic.TELEMETRY, Topic.TELEMETRY_IMPORT] * 12
+
+
 # --- append ---
 
 

@@ -37,7 +37,7 @@ STATEMENTS = [
     # How far each group is, for retention and lag tools; consumers keep their own positions.
     """CREATE TABLE log.group_position (
         group_name text NOT NULL,
-        number smallint NOT NULL REFERENCES log.topic_partition,
+        number smallint NOT NULL,
         position bigint NOT NULL,
         noted_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (group_name, number)
@@ -52,7 +52,8 @@ STATEMENTS = [
     DECLARE
         moment timestamptz;
     BEGIN
-        PERFORM FROM log.topic_partition p WHERE p.number = ANY (numbers) ORDER BY p.number FOR UPDATE;
+        PERFORM FROM log.topic_partition p WHERE p.number = ANY (numbers) ORDER BY p.number
+        FOR NO KEY UPDATE;
         moment := clock_timestamp();
         WITH moved AS (
             UPDATE log.topic_partition p SET next = p.next + given.count
@@ -104,7 +105,7 @@ STATEMENTS = [
         LOOP
             EXIT WHEN day + 1 + retention_days > today;
             -- In the order in which appends lock them.
-            PERFORM FROM log.topic_partition p ORDER BY p.number FOR UPDATE;
+            PERFORM FROM log.topic_partition p ORDER BY p.number FOR NO KEY UPDATE;
             CONTINUE WHEN to_regclass('log.' || name) IS NULL;  -- another process was faster
             EXECUTE format('SELECT array_agg(p.number), array_agg((SELECT max(r.position) + 1 FROM log.%I r
                 WHERE r.number = p.number)) FROM log.topic_partition p', name) INTO numbers, ends;
