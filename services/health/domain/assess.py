@@ -87,7 +87,7 @@ def assess(facts: AccountFacts, before: Standing, rules: Rulebook, as_of: dateti
         scorecard=scorecard,
         before=before,
         standing=standing,
-        trend=weekly_usage(facts, rules.model.activity.excluded, as_of),
+        trend=weekly_usage(facts, rules.model.activity, as_of),
         next_moment=next_moment(facts.account_id, as_of, silent_at, leaves_at(standing.band, rules.model.bands)),
         last_activity_at=facts.last_activity_at,
     )

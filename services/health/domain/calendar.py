@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated
@@ -96,7 +96,7 @@ class Calendar(ConfigModel):
             midnight = _midnight_after(here)
             if self.is_working_day(here.date()):
                 if left <= midnight - here:
-                    return (here + left).replace(tzinfo=self._zone).astimezone(start.tzinfo)
+                    return (here + left).replace(tzinfo=self._zone).astimezone(UTC)
                 left -= midnight - here
             here = midnight
 

@@ -7,10 +7,12 @@ Whoever loads facts leaves out what had not happened or not arrived by then, peo
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 
 import msgspec
+
+from services.health.domain.activity import Activity
 
 Scalar = str | int | float | bool
 
@@ -77,21 +79,19 @@ def day_of(moment: datetime) -> date:
     return moment.astimezone(UTC).date()
 
 
-def total(facts: AccountFacts, excluded: Container[str], first: date, end: date) -> int:
-    """Calls from ``first`` up to but not including ``end``, without the ``excluded`` events."""
-    return sum(row.count for row in facts.counts if first <= row.day < end and row.event not in excluded)
-
-
-def weekly_usage(facts: AccountFacts, excluded: Container[str], as_of: datetime, weeks: int = 8) -> tuple[int, ...]:
-    """Calls per week of complete days, oldest first, at most ``weeks``; weeks before the account was seen are left
+def weekly_usage(facts: AccountFacts, activity: Activity, as_of: datetime, weeks: int = 8) -> tuple[int, ...]:
+    """Activity per week of complete days, oldest first, at most ``weeks``; weeks before the account was seen are left
     out. The trend line of an alert."""
-    today = day_of(as_of)
     if facts.first_seen_at is None:
         return ()
-    age = (today - day_of(facts.first_seen_at)).days
-    known = min(weeks, math.ceil(age / 7))
-    starts = [today - timedelta(days=7 * back) for back in range(known, 0, -1)]
-    return tuple(total(facts, excluded, start, start + timedelta(days=7)) for start in starts)
+    today = day_of(as_of)
+    known = min(weeks, math.ceil((today - day_of(facts.first_seen_at)).days / 7))
+    calls = [0] * known
+    for row in facts.counts:
+        week = ((today - row.day).days - 1) // 7
+        if 0 <= week < known and activity.event_counts(row.event):
+            calls[week] += row.count
+    return tuple(reversed(calls))
 
 
 # --- traits: people send numbers as text and dates in several ways; what cannot be read counts as missing ---
@@ -114,9 +114,9 @@ def calendar_day(value: Scalar | None) -> date | None:
         return None
     try:
         moment = datetime.fromisoformat(value.strip())
-    except ValueError:
+        return day_of(moment) if moment.tzinfo else moment.date()
+    except (ValueError, OverflowError):
         return None
-    return day_of(moment) if moment.tzinfo else moment.date()
 
 
 def text(value: Scalar | None) -> str | None:

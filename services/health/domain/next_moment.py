@@ -25,7 +25,7 @@ def next_moment(
 
 def daily_moment(account_id: str, as_of: datetime) -> datetime:
     """The account's next moment of the day after ``as_of``: within `SPREAD` after midnight, by a hash of its id."""
-    digest = hashlib.blake2b(account_id.encode(), digest_size=8).digest()
-    late = SPREAD * int.from_bytes(digest, "big") / 2**64
+    digest = hashlib.blake2b(account_id.encode(), digest_size=4).digest()
+    late = SPREAD * int.from_bytes(digest, "big") / 2**32
     today = datetime.combine(day_of(as_of), time(), UTC) + late
     return today if today > as_of else today + timedelta(days=1)

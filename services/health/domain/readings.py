@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 from typing import Literal, assert_never
@@ -93,7 +94,7 @@ def _against_own_past(
     events: Events, transform: RatioToBaseline, activity: Activity, facts: AccountFacts, today: date
 ) -> Reading:
     rows = _rows(events, activity, facts)
-    current = [row for row in rows if 1 <= (today - row.day).days <= transform.current_days]
+    current = _within(rows, transform.current_days, today)
     now = Fraction(_count(current), transform.current_days)
     weeks = _baseline_weeks(rows, transform, facts, today)
     words = _Words(
@@ -124,13 +125,15 @@ def _baseline_weeks(
     rows: Sequence[DailyCount], transform: RatioToBaseline, facts: AccountFacts, today: date
 ) -> list[Fraction]:
     """Calls a day in each whole week of the baseline that the account has lived through."""
+    calls: Counter[int] = Counter()
+    for row in rows:
+        calls[(today - row.day).days] += row.count
     age = (today - day_of(facts.first_seen_at)).days if facts.first_seen_at else 0
     weeks = []
     for week in range(transform.weeks):
-        nearest_day = transform.baseline_after_days + 7 * week + 1
-        if age >= nearest_day + 6:
-            inside = [row for row in rows if nearest_day <= (today - row.day).days <= nearest_day + 6]
-            weeks.append(Fraction(_count(inside), 7))
+        latest = transform.baseline_after_days + 7 * week + 1
+        if age >= latest + 6:
+            weeks.append(Fraction(sum(calls[back] for back in range(latest, latest + 7)), 7))
     return weeks
 
 
@@ -260,7 +263,8 @@ def _rows(events: Events, activity: Activity, facts: AccountFacts) -> list[Daily
 
 def _within(rows: Iterable[DailyCount], days: int, today: date) -> list[DailyCount]:
     """Those of the last complete ``days``: today has not ended, so it would always look too small."""
-    return [row for row in rows if 1 <= (today - row.day).days <= days and row.count > 0]
+    first = today - timedelta(days=days)
+    return [row for row in rows if first <= row.day < today and row.count > 0]
 
 
 def _count(rows: Iterable[DailyCount]) -> int:

@@ -1,0 +1,93 @@
+"""Whatever products send as traits is read or left out; nothing of it is an error."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.health.domain import Profile, Scalar, normalised, profile_of
+from services.health.domain.facts import calendar_day, number, text
+from tests.unit.health.cases import properly
+
+anything = st.one_of(st.text(), st.integers(), st.floats(), st.booleans())
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (5, 5.0),
+        ("5", 5.0),
+        (" 1,200.50 ", 1200.5),
+        (True, None),
+        ("five", None),
+        ("inf", None),
+        (float("nan"), None),
+        (10**400, None),
+        (None, None),
+    ],
+)
+def test_numbers(sent: Scalar | None, read: float | None) -> None:
+    assert number(sent) == read
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ("2026-03-31", date(2026, 3, 31)),
+        ("2026-03-31T23:30:00", date(2026, 3, 31)),
+        ("2026-03-31T23:30:00-05:00", date(2026, 4, 1)),
+        ("2026-03-31T00:00:00.000Z", date(2026, 3, 31)),
+        ("31.03.2026", None),
+        (20260331, None),
+        ("0001-01-01T00:00:00+14:00", None),
+        (None, None),
+    ],
+)
+def test_days(sent: Scalar | None, read: date | None) -> None:
+    assert calendar_day(sent) == read
+
+
+def test_spellings_are_one() -> None:
+    assert normalised({"renewalDate": "a", "Contact Email": "b", "contact-name": "c", "ARR": 1, "seats": 2}) == {
+        "renewal_date": "a",
+        "contact_email": "b",
+        "contact_name": "c",
+        "arr": 1,
+        "seats": 2,
+    }
+    assert normalised({"renewal_date": "plain", "renewalDate": "camel", "Renewal Date": "words"}) == {
+        "renewal_date": "plain"
+    }
+
+
+def test_the_profile() -> None:
+    traits: dict[str, Scalar] = {
+        "name": " Aoi Heavy Industries ",
+        "arr": "180,000",
+        "owner": "mika",
+        "contact_email": "kenji@aoi.example",
+        "contact_name": "",
+        "renewal_date": "2026-12-01",
+    }
+    assert profile_of("aoi", traits) == Profile(
+        name="Aoi Heavy Industries",
+        arr=180_000.0,
+        owner="mika",
+        contact_email="kenji@aoi.example",
+        contact_name=None,
+        renewal_date=date(2026, 12, 1),
+    )
+    assert profile_of("aoi", {"contact_email": "nobody"}) == Profile(name="aoi")
+
+
+@given(st.dictionaries(st.text(), anything))
+@properly
+def test_no_trait_is_an_error(sent: dict[str, Scalar]) -> None:
+    traits = normalised(sent)
+    assert normalised(traits) == traits
+    assert profile_of("aoi", traits).name
+    for value in traits.values():
+        number(value), calendar_day(value), text(value)
