@@ -146,9 +146,9 @@ class World:
             people = people[: max(1, round(len(people) * level**0.5))]
             level = level**0.5
         rhythm = _WEEKDAYS[day.weekday()]
-        present = [person for person in people if chance.random() < min(0.92, rhythm)] if level else []
-        for person in present:
-            yield person, max(1, round(chance.uniform(0.6, 3.0) * level))
+        for person in people if level else []:
+            if chance.random() < min(0.92, rhythm) or day == person.joined:
+                yield person, max(1, round(chance.uniform(1.0, 2.6) * level))
 
     def _level(self, customer: Customer, day: date) -> float:
         """How much of its usual usage the account still shows, 1 being all of it."""
@@ -163,7 +163,11 @@ class World:
         people = [Person(customer.account_id, n, self.history_begins.date()) for n in range(1, customer.people + 1)]
         if customer.story is Story.GROWS:
             for n in range(1, JOINERS + 1):
-                people.append(Person(customer.account_id, customer.people + n, self._day(n * JOINS_EVERY_DAYS)))
+                joined = self._day(n * JOINS_EVERY_DAYS)
+                joined += timedelta(
+                    days=7 - joined.weekday() if joined.weekday() > 4 else 0
+                )  # nobody starts on a weekend
+                people.append(Person(customer.account_id, customer.people + n, joined))
         return [person for person in people if person.joined <= day]
 
     def _session(
