@@ -10,12 +10,16 @@ import hashlib
 import uuid
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from libs.common.errors import InvalidEvent
 from libs.common.topics import Topic
+
+Workspace = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A datetime with its time zone; one without is refused."""
 
 _DERIVED_IDS = uuid.UUID("6b1f6f0e-7f0a-4c52-9a53-6b697a617368")
 
@@ -33,7 +37,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
 
     topic: ClassVar[Topic]
 
-    workspace: int
+    workspace: Workspace
     id: str
 
     @property
@@ -100,8 +104,8 @@ class TelemetryReceived(Event, frozen=True, kw_only=True, tag="telemetry.receive
     account_rule: str | None = None
     properties: msgspec.Raw = msgspec.Raw(b"{}")
     traits: msgspec.Raw = msgspec.Raw(b"{}")
-    occurred_at: datetime
-    received_at: datetime
+    occurred_at: Moment
+    received_at: Moment
     original_timestamp: str | None = None
     sent_at: str | None = None
     flags: tuple[str, ...] = ()
@@ -131,7 +135,7 @@ class SourceWentLive(Event, frozen=True, kw_only=True, tag="telemetry.source_wen
     source: int
     in_topic: Topic
     in_partition: int
-    occurred_at: datetime
+    occurred_at: Moment
 
     @property
     def origin(self) -> str:
@@ -180,7 +184,7 @@ class AccountChanged(AccountEvent, frozen=True, kw_only=True, tag="health.accoun
     topic = Topic.HEALTH
 
     version: int
-    as_of: datetime
+    as_of: Moment
     name: str
     segment: str
     stage: str
@@ -204,8 +208,8 @@ class AccountFinding(AccountEvent, frozen=True, kw_only=True):
 
     account_version: int
     episode: int
-    as_of: datetime
-    due_at: datetime
+    as_of: Moment
+    due_at: Moment
     score: float | None
     band: Band | None
     reasons: tuple[Reason, ...] = ()
@@ -227,8 +231,8 @@ class AccountWentSilent(AccountFinding, frozen=True, kw_only=True, tag="health.a
 
     topic = Topic.HEALTH
 
-    last_activity_at: datetime
-    expected_by: datetime
+    last_activity_at: Moment
+    expected_by: Moment
     """Domain time by which activity was due; it went silent at this moment."""
 
 
@@ -264,7 +268,7 @@ class TouchFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     score: float | None = None
     reasons: tuple[Reason, ...] = ()
     trend: tuple[int, ...] = ()
-    last_activity_at: datetime | None = None
+    last_activity_at: Moment | None = None
 
 
 class TouchRequested(AccountEvent, frozen=True, kw_only=True, tag="playbook.touch_requested.v1"):
@@ -286,9 +290,9 @@ class TouchRequested(AccountEvent, frozen=True, kw_only=True, tag="playbook.touc
     recipient: str | None
     template: str
     facts: TouchFacts
-    requested_at: datetime
-    fresh_until: datetime
-    due_at: datetime
+    requested_at: Moment
+    fresh_until: Moment
+    due_at: Moment
     """Real time at which the finding behind it was due, or the step itself when it waited."""
 
 
@@ -309,7 +313,7 @@ class DeliveryResult(AccountEvent, frozen=True, kw_only=True):
     run_id: str
     channel: Channel
     recipient: str | None
-    at: datetime
+    at: Moment
     """Domain time."""
 
 
@@ -319,7 +323,7 @@ class TouchDelivered(DeliveryResult, frozen=True, kw_only=True, tag="notify.touc
     topic = Topic.DELIVERIES
 
     provider_id: str
-    accepted_at: datetime
+    accepted_at: Moment
     """Real time of the provider's acknowledgement."""
 
 
@@ -369,4 +373,6 @@ def decode(value: bytes) -> Event:
         raise InvalidEvent("unknown_type" if unknown else "breaks_contract", str(exc)) from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise InvalidEvent("not_json", str(exc)) from exc
+    except RecursionError as exc:
+        raise InvalidEvent("breaks_contract", "nested too deeply") from exc
     return event

@@ -92,5 +92,5 @@ def _workspace_of(record: ReadRecord) -> int | None:
 def _claim_of(record: ReadRecord) -> bytes | None:
     try:
         return decode(record.value).claim()
-    except (InvalidEvent, UnicodeEncodeError):  # an id may hold a lone surrogate
+    except InvalidEvent:
         return None
