@@ -35,7 +35,7 @@ from services.health.domain.facts import (
     weekly_usage,
 )
 from services.health.domain.lifecycle import Segments, Stage, Stages, segment_of, stage_of
-from services.health.domain.membership import Call, Calls, accounts_named, attribute, in_force, person_behind
+from services.health.domain.membership import Call, Calls, attribute, in_force, person_behind
 from services.health.domain.model import HealthModel
 from services.health.domain.next_moment import daily_moment, next_moment
 from services.health.domain.profile import Profile, normalised, profile_of
@@ -73,7 +73,6 @@ __all__ = [
     "Stages",
     "Standing",
     "Tenths",
-    "accounts_named",
     "assess",
     "attribute",
     "daily_moment",

@@ -1,7 +1,7 @@
 """Who belongs to which account on which day: a function of all calls ever made, whatever their order of arrival.
 
 The same rule serves two questions: which account a user belongs to (`group` calls), and which person an anonymous or
-earlier id belongs to (`identify` and `alias` calls). Ids of users and anonymous ids share one namespace.
+earlier id belongs to (`identify` and `alias` calls). Users are opaque keys here, known and anonymous ones alike.
 """
 
 from __future__ import annotations
@@ -72,17 +72,46 @@ def person_behind(user: str, links: Calls, day: date) -> str:
     return path[-1]
 
 
+def calls_of_people(calls: Calls, links: Calls) -> dict[str, list[Call]]:
+    """Whose calls they were: those of every id of a person together."""
+    of_person: dict[str, list[Call]] = defaultdict(list)
+    for caller, made in calls.items():
+        for call in made:
+            of_person[person_behind(caller, links, call.day)].append(call)
+    return of_person
+
+
+def adds_nothing(calls: Iterable[Call], day: date, target: str) -> bool:
+    """Whether the call of ``day`` that named ``target`` leaves every answer as it would be without it: the target was
+    in force before, and nothing else was called that day.
+
+    It looks back only, so of several calls that arrive together at least the one that began the change says no.
+    """
+    earlier = []
+    for call in calls:
+        if call.day < day:
+            earlier.append(call)
+        elif call.day == day and call.target != target:
+            return False
+    return in_force(earlier, day) == target
+
+
+PEOPLE_PER_ID = 20
+"""An id that stood for more people than these is a shared device or a constant in somebody's code."""
+
+
+def stands_for_nobody(links: Iterable[Call]) -> bool:
+    """Whether an id with these links says nothing about who is behind it, so that its links must be left out."""
+    return len({call.target for call in links}) > PEOPLE_PER_ID
+
+
 def attribute(rows: Sequence[Attributable], calls: Calls, links: Calls) -> list[str | None]:
     """The account of each row, in the order of ``rows``; None while nobody has said where the user belongs.
 
     The account that the event itself named wins. Else the calls of every id of the same person count, those made
     while anonymous too, so ``calls`` and ``links`` must hold all ids that are linked with the rows' users.
     """
-    of_person: dict[str, list[Call]] = defaultdict(list)
-    for caller, made in calls.items():
-        for call in made:
-            of_person[person_behind(caller, links, call.day)].append(call)
-
+    of_person = calls_of_people(calls, links)
     known: dict[tuple[str, date], str | None] = {}
 
     def account_of(row: Attributable) -> str | None:
@@ -94,12 +123,3 @@ def attribute(rows: Sequence[Attributable], calls: Calls, links: Calls) -> list[
         return known[row.user, row.day]
 
     return [account_of(row) for row in rows]
-
-
-def accounts_named(rows: Iterable[Attributable], calls: Calls) -> set[str]:
-    """Every account that could own, or have owned, any of ``rows``: those to roll up again when one call more arrives.
-
-    A superset of what `attribute` answers before and after, because each answer is named by a call or by a row.
-    """
-    by_calls = {call.target for made in calls.values() for call in made}
-    return by_calls | {row.account for row in rows if row.account is not None}

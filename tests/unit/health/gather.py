@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from services.health.domain import (
@@ -15,7 +16,15 @@ from services.health.domain import (
     Scalar,
     day_of,
 )
-from tests.unit.health.story import Use
+
+
+@dataclass(frozen=True)
+class Use:
+    """One call of one person."""
+
+    person: str
+    event: str
+    at: datetime
 
 
 class Ledger:

@@ -8,7 +8,8 @@ from datetime import date, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.health.domain import Call, accounts_named, attribute, day_of, in_force, person_behind
+from services.health.domain import Call, attribute, day_of, in_force, person_behind
+from services.health.domain.membership import PEOPLE_PER_ID, adds_nothing, stands_for_nobody
 from tests.unit.health.cases import TODAY, back, properly
 
 
@@ -159,11 +160,20 @@ def test_order_repetition_and_grouping_of_calls_do_not_matter(
     )
 
 
-@given(_singles, _links, _rows, st.integers(0, 12))
+@given(_singles, st.sampled_from(["aoi", "sora", "umi"]), st.integers(0, 6), st.integers(0, 3))
 @properly
-def test_every_account_that_could_own_a_row_is_named(
-    singles: list[Single], links: list[Single], rows: list[Row], known: int
+def test_a_call_that_adds_nothing_changes_no_answer(
+    singles: list[Single], target: str, days_back: int, hour: int
 ) -> None:
-    named = accounts_named(rows, rolled_up(singles))
-    for calls in (singles[:known], singles):
-        assert {one for one in attribute(rows, rolled_up(calls), rolled_up(links)) if one} <= named
+    before = rolled_up([Single("alice", one.target, one.at) for one in singles]).get("alice", [])
+    after = [*before, Call(day(days_back), target, back(days_back, hour), back(days_back, hour))]
+    if adds_nothing(before, day(days_back), target):
+        for other in range(9):
+            assert in_force(after, day(other)) == in_force(before, day(other))
+
+
+def test_an_id_of_many_people_stands_for_nobody() -> None:
+    """A kiosk, or a constant in somebody's code."""
+    links = [call(f"person-{n}", n) for n in range(PEOPLE_PER_ID)]
+    assert not stands_for_nobody([*links, *links])
+    assert stands_for_nobody([*links, call("one more", 1)])
