@@ -21,6 +21,8 @@ MESSAGES_PER_SECOND = 1.0
 MESSAGE_BURST = 3
 READS_PER_SECOND = 50 / 60
 READ_BURST = 50
+LISTS_PER_SECOND = 20 / 60
+LIST_BURST = 20
 BOT = {"user": "U0KIZASHI", "bot_id": "B0KIZASHI", "app_id": "A0KIZASHI", "team": "T0KIZASHI"}
 
 
@@ -138,6 +140,15 @@ class Slack:
         changed = found.model_copy(update={**content, "edited_at": datetime.now(UTC), "edits": found.edits + 1})
         self._messages.put(changed)
         return {"channel": channel_id, "ts": found.ts, "text": changed.text, "message": _as_slack_shows(changed)}
+
+    def channels(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """``conversations.list`` by name; where every name exists, those that somebody has posted to."""
+        self._spend("list", LISTS_PER_SECOND, LIST_BURST)
+        names = sorted(self._channels if self._channels is not None else set(self._names.values()))
+        start, limit = int(arguments.get("cursor") or 0), min(1000, max(1, int(arguments.get("limit") or 100)))
+        page = [{"id": self._id_of(name), "name": name, "is_channel": True} for name in names[start : start + limit]]
+        following = str(start + limit) if start + limit < len(names) else ""
+        return {"channels": page, "response_metadata": {"next_cursor": following}}
 
     def history(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """``conversations.history``, newest first; metadata only when ``include_all_metadata`` asks for it."""

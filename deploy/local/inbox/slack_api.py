@@ -32,6 +32,7 @@ def routes(slack: Slack, faults: Faults, *, webhook_secret: str, webhook_channel
         "chat.postMessage": slack.post,
         "chat.update": slack.update,
         "conversations.history": slack.history,
+        "conversations.list": slack.channels,
         "conversations.replies": slack.replies,
     }
 

@@ -81,6 +81,17 @@ async def test_an_update_changes_the_message_in_place_and_keeps_its_metadata(inb
     assert await error_of(slack.chat_update(channel="#cs-alerts", ts=posted["ts"], text="x")) == "channel_not_found"
 
 
+async def test_a_channel_is_found_by_its_name_in_pages() -> None:
+    async with running_inbox(slack_channels=frozenset({"alerts", "pool", "quiet"})) as inbox:
+        first = await bot(inbox).conversations_list(limit=2)
+        rest = await bot(inbox).conversations_list(limit=2, cursor=first["response_metadata"]["next_cursor"])
+        found = {channel["name"]: channel["id"] for channel in [*first["channels"], *rest["channels"]]}
+        posted = await bot(inbox).chat_postMessage(channel="#pool", text="Hello")
+    assert rest["response_metadata"]["next_cursor"] == ""
+    assert sorted(found) == ["alerts", "pool", "quiet"]
+    assert found["pool"] == posted["channel"]
+
+
 async def test_history_is_newest_first_in_pages_and_without_replies(inbox: Inbox) -> None:
     slack = bot(inbox)
     first = await slack.chat_postMessage(channel="#a", text="one")
