@@ -26,6 +26,7 @@ SYSTEM_TABLES = {
     "schedule": "which account is due when",
     "dirty": "which account has news",
     "request": "which user has news",
+    "lane": "when the next message may go to a place that is known by a hash",
 }
 
 

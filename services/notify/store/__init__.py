@@ -1,0 +1,1 @@
+"""Every query of notify, one file per thing that it keeps."""
