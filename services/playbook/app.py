@@ -6,18 +6,10 @@ import asyncio
 from functools import partial
 
 from libs.common import dead_letters, failpoints
-from libs.common.consumer import Consumer, handles
+from libs.common.consumer import Consumer
 from libs.common.db import Database
 from libs.common.errors import RetryLater
 from libs.common.event_log_open import event_log
-from libs.common.events import (
-    AccountChanged,
-    AccountWentSilent,
-    HealthBandChanged,
-    TouchDelivered,
-    TouchFailed,
-    TouchSuppressed,
-)
 from libs.common.observability import configure_logging
 from libs.common.outbox import Relay
 from libs.common.runtime import Service
@@ -26,7 +18,7 @@ from libs.common.topics import Topic
 from libs.common.web import Probes, make_app
 from services.playbook import api
 from services.playbook.definitions import load_catalogue
-from services.playbook.handlers import Handlers
+from services.playbook.handlers import Handlers, handlings
 from services.playbook.settings import PlaybookSettings
 from services.playbook.step_worker import StepWorker
 
@@ -53,21 +45,12 @@ def compose() -> Service:
     worker_db = Database(url, role="kizashi_playbook_worker", schema=NAME)
     api_db = Database(url, role="kizashi_playbook_api", schema=NAME)
     log = event_log(settings.event_log_url, name=NAME, retention_days=settings.log_retention_days)
-    on = Handlers(catalogue, clock)
     consumer = Consumer(
         group=NAME,
         log=log,
         database=worker_db,
         topics=[Topic.HEALTH, Topic.DELIVERIES],
-        # Silence goes before a band change of the same batch: it says more, and its playbook excludes the other.
-        handlings=[
-            handles(AccountChanged, on.on_account_changeds),
-            handles(AccountWentSilent, on.on_account_went_silents),
-            handles(HealthBandChanged, on.on_health_band_changeds),
-            handles(TouchDelivered, on.on_touch_delivereds),
-            handles(TouchFailed, on.on_touch_faileds),
-            handles(TouchSuppressed, on.on_touch_suppresseds),
-        ],
+        handlings=handlings(Handlers(catalogue, clock)),
     )
     relay = Relay(NAME, worker_db, log, lock_url=url)
     steps = StepWorker(worker_db, catalogue.tiers, clock)

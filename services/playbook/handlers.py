@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from libs.common.clock import Clock
+from libs.common.consumer import Handling, handles
 from libs.common.db import AsyncConnection
 from libs.common.events import (
     AccountChanged,
@@ -125,6 +127,19 @@ class Handlers:
         await touches.settle(connection, settlements(results))
         await add_entries(connection, [timeline.of_result(result) for result in results])
         return []
+
+
+def handlings(on: Handlers) -> list[Handling[Any]]:
+    """In the order in which the events of a batch are taken. The projection comes first. Silence comes before a band
+    that changed beside it: it says more, and its playbook excludes the other."""
+    return [
+        handles(AccountChanged, on.on_account_changeds),
+        handles(AccountWentSilent, on.on_account_went_silents),
+        handles(HealthBandChanged, on.on_health_band_changeds),
+        handles(TouchDelivered, on.on_touch_delivereds),
+        handles(TouchFailed, on.on_touch_faileds),
+        handles(TouchSuppressed, on.on_touch_suppresseds),
+    ]
 
 
 def _as_stored(decision: Decision, refused: dict[str, Run]) -> Decision | None:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from libs.common.events import AccountChanged, AccountWentSilent, Band, HealthBandChanged, Reason, Tier, derived_id
+from libs.common.events import (
+    AccountChanged,
+    AccountWentSilent,
+    Band,
+    HealthBandChanged,
+    Reason,
+    Tier,
+    TouchDelivered,
+    TouchFailed,
+    TouchRequested,
+    TouchSuppressed,
+    derived_id,
+)
 from services.playbook.definitions import Catalogue, Playbook, TouchTiers
 
 NOW = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
@@ -142,3 +154,28 @@ def went_silent(
     return AccountWentSilent(
         **({"id": derived_id(fields["workspace"], fields["account_id"], "silent", episode)} | fields)
     )
+
+
+def _about(touch: TouchRequested, kind: str) -> dict[str, Any]:
+    return {
+        "workspace": touch.workspace,
+        "account_id": touch.account_id,
+        "id": f"{kind} {touch.id}",
+        "touch_id": touch.id,
+        "run_id": touch.run_id,
+        "channel": touch.channel,
+        "recipient": touch.recipient,
+        "at": NOW,
+    }
+
+
+def delivered(touch: TouchRequested) -> TouchDelivered:
+    return TouchDelivered(**_about(touch, "delivered"), provider_id="1700000000.000100", accepted_at=NOW)
+
+
+def failed(touch: TouchRequested, reason: str) -> TouchFailed:
+    return TouchFailed(**_about(touch, "failed"), reason=reason)
+
+
+def suppressed(touch: TouchRequested, reason: str) -> TouchSuppressed:
+    return TouchSuppressed(**_about(touch, "suppressed"), reason=reason)
