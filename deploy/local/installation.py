@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
@@ -160,7 +160,11 @@ class Installation:
         assert self._supervisor is not None
         await self._supervisor.start("product")
 
-    async def watch(self) -> None:
+    async def stop_product(self) -> None:
+        assert self._supervisor is not None
+        await self._supervisor.stop_program("product")
+
+    async def watch(self) -> NoReturn:
         """Keep PostgreSQL up and run.json true, until cancelled. Raises NotStarted when a process cannot run."""
         while True:
             await self._look_after_processes()

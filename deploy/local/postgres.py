@@ -82,3 +82,11 @@ def start(data: Path, *, durable: bool = True) -> EmbeddedPostgres:
         raise NotStarted(f"The embedded PostgreSQL in {data} does not start ({exc}): {' / '.join(tail)}") from exc
     found = server.get_postmaster_info()
     return EmbeddedPostgres(server=server, socket_folder=str(found.socket_dir or data))
+
+
+def stop_left_running(data: Path) -> bool:
+    """Stop the server that a killed process of ours left running on ``data``; whether there was one."""
+    if not (data / "postmaster.pid").exists():
+        return False
+    EmbeddedPostgres(server=get_server(data, cleanup_mode=None, start=False), socket_folder="").stop()
+    return True

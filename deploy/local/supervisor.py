@@ -148,6 +148,10 @@ class Supervisor:
     async def start(self, name: str) -> None:
         await self._ask("startProcess", f"{GROUP}:{name}", False)
 
+    async def stop_program(self, name: str) -> None:
+        """Returns when it has ended."""
+        await self._ask("stopProcess", f"{GROUP}:{name}", True)
+
     async def stop(self, seconds: float) -> bool:
         """Stop every program and supervisord itself; whether that was done in time."""
         if self.ended:

@@ -1,0 +1,152 @@
+"""make demo: the same story in a home of its own, bounded, and judged. Succeeds only if the story came true."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections import Counter
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+
+from deploy.local.demo.asking import Asking
+from deploy.local.demo.customers import CUSTOMERS, Story, the_one_that
+from deploy.local.demo.narrator import Narrator
+from deploy.local.demo.progress import Progress
+from deploy.local.demo.verdict import Cell, Observed, Verdict, judge
+from deploy.local.demo.world import STORY, World
+from deploy.local.home import Home
+from deploy.local.installation import Installation, installed
+from deploy.local.run import LOOK_SECONDS, headline, start_the_story
+from deploy.local.settings import PROCESSES, LocalSettings, load_settings
+from deploy.local.terminal import Terminal
+from libs.common.clock import DeclaredClock
+from libs.common.testing import eventually
+
+SETTLE_SECONDS = 20.0
+KEPT_VARIABLES = ("KIZASHI_LOCAL_END_WEEKDAY", "KIZASHI_CONFIG_DIR", "KIZASHI_LOGGING_LEVEL")
+"""All others are put aside: a demo never reaches anybody's real Slack, mail server or home."""
+
+
+async def demonstrate() -> int:
+    """The exit status: 0 if the story came true. The last line printed is the verdict's summary as JSON."""
+    for name in list(os.environ):
+        if name == "DEMO" or (name.startswith("KIZASHI_") and name not in KEPT_VARIABLES):
+            del os.environ[name]
+    terminal = Terminal()
+    headline(terminal)
+    folder = _new_folder()
+    try:
+        verdict = await _rehearse(_settings(folder), Home(folder), terminal)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    terminal.line()
+    for problem in verdict.problems:
+        terminal.line(f"  {terminal.colour('red', '✗')} {problem}")
+    if not verdict.problems:
+        terminal.line(f"  {terminal.colour('green', '✓')} the story came true")
+    terminal.line()
+    terminal.line(json.dumps(verdict.summary))
+    return 1 if verdict.problems else 0
+
+
+def _new_folder() -> Path:
+    """Others may pass through: as root, PostgreSQL runs as a user of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="kizashi-demo-"))
+    folder.chmod(0o755)
+    return folder
+
+
+def _settings(folder: Path) -> LocalSettings:
+    with ExitStack() as taken:
+        sockets = [taken.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PROCESSES]
+        ports = {f"local_{name}_port": one.getsockname()[1] for name, one in zip(PROCESSES, sockets, strict=True)}
+    return load_settings().model_copy(update={"home": folder, **ports})
+
+
+async def _rehearse(settings: LocalSettings, home: Home, terminal: Terminal) -> Verdict:
+    async with installed(settings, home, terminal) as installation:
+        watching = asyncio.create_task(installation.watch(), name="watch")
+        asking = Asking(installation.urls, str(installation.keys["api_key"]))
+        judging = asyncio.create_task(_watch_the_story(installation, asking, terminal), name="story")
+        try:
+            await asyncio.wait([watching, judging], return_when=asyncio.FIRST_COMPLETED)
+            return judging.result() if judging.done() else watching.result()
+        finally:
+            for task in (watching, judging):
+                task.cancel()
+            await asyncio.gather(watching, judging, return_exceptions=True)
+            await asking.close()
+
+
+async def _watch_the_story(installation: Installation, asking: Asking, terminal: Terminal) -> Verdict:
+    await start_the_story(installation, asking, terminal)
+    told_by_history = len(await asking.runs()) + len(await asking.deliveries()) + len(await asking.slack())
+    told_by_history += len(await asking.mails())
+    clock = DeclaredClock(installation.home.clock_file)
+    world = World(_progress(installation).begins)
+    ticket_at = clock.wall_time_of(world.ticket_opened_at)
+    narrator = Narrator(asking, clock, terminal)
+    terminal.line()
+    while clock.now() < world.begins + STORY:
+        await narrator.look()
+        await asyncio.sleep(LOOK_SECONDS)
+    await installation.stop_product()
+    await _settle(installation, asking)
+    await narrator.look()
+    return judge(await _observe(installation, asking, narrator, world, told_by_history, ticket_at))
+
+
+def _progress(installation: Installation) -> Progress:
+    progress = Progress.read(installation.home.product_file)
+    assert progress is not None
+    return progress
+
+
+async def _settle(installation: Installation, asking: Asking) -> None:
+    """Until everything sent is counted and nothing waits to be scored or told; the verdict says what is missing."""
+
+    async def settled() -> bool:
+        progress, deliveries = await asyncio.gather(asking.progress(), asking.deliveries())
+        quiet = not any(progress["waiting"].values()) and all(told.settled for told in deliveries)
+        return quiet and progress["usage_total"] >= _progress(installation).events_sent
+
+    try:
+        await eventually(settled, within_seconds=SETTLE_SECONDS)
+    except AssertionError:
+        return
+
+
+async def _observe(
+    installation: Installation,
+    asking: Asking,
+    narrator: Narrator,
+    world: World,
+    told_by_history: int,
+    ticket_at: datetime,
+) -> Observed:
+    sent, progress = _progress(installation), await asking.progress()
+    happened = world.between(world.history_begins, sent.sent_until)
+    counted: Counter[Cell] = Counter()
+    for customer in CUSTOMERS:
+        counted += await asking.usage(customer.account_id)
+    declining = the_one_that(Story.DECLINES).account_id
+    return Observed(
+        events_sent=sent.events_sent,
+        usage_total=progress["usage_total"],
+        unassigned=progress["usage_unassigned"],
+        expected=Counter((event.account_id, event.at.date(), event.counted_as) for event in happened),
+        counted=counted,
+        told_by_history=told_by_history,
+        deliveries=[told.delivery for told in await asking.deliveries()],
+        slack=await asking.slack(),
+        mails=await asking.mails(),
+        sightings=narrator.sightings,
+        last_activity={event.account_id: event.at for event in happened},
+        reasons=[line["title"] for line in await asking.lines(declining) if line["points_lost"] > 0],
+        ticket_at=ticket_at,
+    )

@@ -1,0 +1,128 @@
+"""make run: everything on this machine, with a demo product whose story is told as it happens, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from deploy.local.demo.asking import Asking
+from deploy.local.demo.narrator import Narrator
+from deploy.local.demo.progress import Phase, Progress
+from deploy.local.demo.world import STORY
+from deploy.local.home import Home
+from deploy.local.installation import Installation, installed
+from deploy.local.settings import LocalSettings, load_settings
+from deploy.local.terminal import Terminal
+from libs.common.clock import DeclaredClock, wall_now
+
+LOOK_SECONDS = 0.3
+REAL_TIME_LOOK_SECONDS = 2.0
+ARRIVED = 120.0
+"""Seconds behind real time within which the demo's clock counts as arrived."""
+
+
+async def run() -> int:
+    """Until cancelled. Raises NotStarted with one sentence when something cannot run."""
+    settings, terminal = load_settings(), Terminal()
+    home = Home(settings.home.expanduser().absolute())
+    headline(terminal)
+    async with installed(settings, home, terminal) as installation:
+        watching = asyncio.create_task(installation.watch(), name="watch")
+        living = asyncio.create_task(_live(installation, settings, terminal), name="live")
+        try:
+            await asyncio.wait([watching, living], return_when=asyncio.FIRST_COMPLETED)
+            for task in (watching, living):
+                if task.done():
+                    task.result()
+        finally:
+            for task in (watching, living):
+                task.cancel()
+            await asyncio.gather(watching, living, return_exceptions=True)
+            terminal.line("\n  stopping …")
+    return 0
+
+
+def headline(terminal: Terminal) -> None:
+    terminal.line()
+    terminal.line(f"  {terminal.colour('bold', 'Kizashi')} 兆し  the first sign that a customer is drifting, in time")
+    terminal.line()
+
+
+async def _live(installation: Installation, settings: LocalSettings, terminal: Terminal) -> None:
+    asking = Asking(installation.urls, str(installation.keys["api_key"]))
+    try:
+        if settings.demo:
+            await _demo(installation, asking, terminal)
+        else:
+            _addresses(installation, terminal)
+            terminal.line(
+                "  Nothing leaves the house yet: deliveries are in observe. `kizashi notify enable` changes that."
+            )
+            await asyncio.Event().wait()
+    finally:
+        with contextlib.suppress(RuntimeError):
+            await asking.close()
+
+
+async def _demo(installation: Installation, asking: Asking, terminal: Terminal) -> None:
+    first_time = await start_the_story(installation, asking, terminal)
+    clock = DeclaredClock(installation.home.clock_file)
+    _addresses(installation, terminal)
+    if installation.told_for_real and first_time:
+        terminal.line("  Your own Slack or mail server is set, so nothing leaves until `kizashi notify enable`.")
+    if first_time:
+        terminal.line(f"  Now {STORY.days} days pass, a day every two seconds.\n")
+    else:
+        terminal.line(f"  It goes on where it stood, on {clock.now():%a %d %b}.\n")
+    narrator = Narrator(asking, clock, terminal)
+    arrived = False
+    while True:
+        await narrator.look()
+        if not arrived and (wall_now() - clock.now()).total_seconds() < ARRIVED:
+            arrived = True
+            terminal.line("\n  It is now, and from here on time is real. Where everybody stands:\n")
+            await narrator.standings()
+            terminal.line("\n  Ctrl-C stops everything; the next `make run` goes on from there.\n")
+        await asyncio.sleep(REAL_TIME_LOOK_SECONDS if arrived else LOOK_SECONDS)
+
+
+async def start_the_story(installation: Installation, asking: Asking, terminal: Terminal) -> bool:
+    """Start the product and wait until time runs. Whether this was the first time, with history to be sent.
+
+    A demo leaves observe by itself only where everything ends in the inbox.
+    """
+    progress = Progress.read(installation.home.product_file)
+    assert progress is not None
+    first_time = progress.phase is not Phase.LIVE
+    if first_time and not installation.told_for_real:
+        await asking.enable_deliveries()
+    await installation.start_product()
+    if first_time:
+        with terminal.step("90 days of history, read and scored"):
+            while progress.phase is not Phase.LIVE:
+                await asyncio.sleep(0.1)
+                progress = Progress.read(installation.home.product_file) or progress
+                sent = f"{progress.events_sent:,} of {progress.history:,} events sent"
+                terminal.progress(f"  … 90 days of history: {sent}" + await _read_so_far(asking))
+    return first_time
+
+
+async def _read_so_far(asking: Asking) -> str:
+    with contextlib.suppress(Exception):
+        progress = await asking.progress()
+        return f", {progress['usage_total']:,} counted, {progress['waiting']['dirty']:,} to score"
+    return ""
+
+
+def _addresses(installation: Installation, terminal: Terminal) -> None:
+    terminal.line()
+    for name, what in (
+        ("inbox", "what was told, in Slack and by email"),
+        ("health", "accounts, scores and why (/docs)"),
+        ("playbook", "runs and timelines (/docs)"),
+        ("notify", "deliveries and their mode (/docs)"),
+        ("ingest", "where a Segment SDK points its host"),
+    ):
+        terminal.line(f"  {terminal.colour('cyan', installation.urls[name]):<24}  {name:<9} {what}")
+    terminal.line(f"  keys and addresses for scripts: {installation.home.run_file}")
+    terminal.line()
