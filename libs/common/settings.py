@@ -14,8 +14,9 @@ from libs.common.errors import NotStarted
 
 PREFIX = "KIZASHI_"
 SERVICES = ("ingest", "health", "playbook", "notify")
-OTHER_PREFIXES = ("local", "owner")
-"""Of variables that tools read, not services: KIZASHI_LOCAL_… of `make run`, KIZASHI_OWNER_DATABASE_URL."""
+OTHER_PREFIXES = ("local", "owner", "cli")
+"""Of variables that tools read, not services: KIZASHI_LOCAL_… of `make run`, KIZASHI_OWNER_DATABASE_URL,
+KIZASHI_CLI_… of the `kizashi` command."""
 
 
 class CommonSettings(BaseSettings):
