@@ -1,0 +1,90 @@
+"""The composition root of health."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+from libs.common import config_file, dead_letters, failpoints
+from libs.common.consumer import Consumer, handles
+from libs.common.db import Database
+from libs.common.errors import RetryLater
+from libs.common.event_log_open import event_log
+from libs.common.events import SourceWentLive, TelemetryReceived
+from libs.common.observability import configure_logging
+from libs.common.outbox import Relay
+from libs.common.runtime import Service
+from libs.common.settings import load
+from libs.common.topics import Topic
+from libs.common.web import Probes, make_app
+from services.health.api import routes
+from services.health.domain import Calendar, HealthModel, Rulebook, Segments, Stages
+from services.health.handlers import Handlers
+from services.health.router import Router
+from services.health.score_worker import ScoreWorker
+from services.health.settings import HealthSettings
+
+
+def rulebook(config_dir: Path, model: str) -> Rulebook:
+    """What people edited. Raises NotStarted naming the file and line of a mistake."""
+    return Rulebook(
+        model=config_file.load(config_dir / "health" / f"{model}.yaml", HealthModel),
+        segments=config_file.load(config_dir / "segments.yaml", Segments),
+        stages=config_file.load(config_dir / "stages.yaml", Stages),
+        calendar=config_file.load(config_dir / "calendar.yaml", Calendar),
+    )
+
+
+async def _database_answers(database: Database) -> str | None:
+    """A readiness check."""
+    try:
+        await database.ping()
+    except RetryLater as exc:
+        return str(exc)
+    return None
+
+
+def compose() -> Service:
+    settings = load(HealthSettings, "health")
+    configure_logging("health", settings.logging_level)
+    failpoints.arm(settings.failpoints, settings.environment)
+    clock, rules = settings.clock(), rulebook(settings.config_dir, settings.health_model)
+    url = settings.database_url.get_secret_value()
+    worker_db = Database(url, role="kizashi_health_worker", schema="health", pool_size=8)
+    api_db = Database(url, role="kizashi_health_api", schema="health")
+    log = event_log(settings.event_log_url, name="health", retention_days=settings.log_retention_days)
+    handlers = Handlers(rules.model)
+    consumer = Consumer(
+        group="health",
+        log=log,
+        database=worker_db,
+        topics=[Topic.TELEMETRY, Topic.TELEMETRY_IMPORT],
+        handlings=[
+            handles(TelemetryReceived, handlers.on_telemetry_received),
+            handles(SourceWentLive, handlers.on_source_went_live),
+        ],
+        clock=clock,
+        timekeeping=True,
+    )
+    probes = Probes(live=[consumer.live], ready=[consumer.ready, partial(_database_answers, worker_db)])
+    app = make_app("Kizashi health", "How accounts are doing, and why.", probes)
+    app.include_router(routes(api_db, clock))
+    app.include_router(dead_letters.routes(api_db, group="health"))
+    stopping = asyncio.Event()
+    return Service(
+        name="health",
+        app=app,
+        probes=probes,
+        host=settings.host,
+        port=settings.health_port,
+        open=[log.open],
+        tasks=[
+            partial(consumer.run, stopping),
+            partial(Router(worker_db).run, stopping),
+            partial(ScoreWorker(worker_db, clock, rules).run, stopping),
+            partial(Relay("health", worker_db, log, lock_url=url).run, stopping),
+        ],
+        close=[log.close, worker_db.close, api_db.close],
+        stopping=stopping,
+    )

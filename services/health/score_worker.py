@@ -1,0 +1,232 @@
+"""The score worker: one queue for news and silence. It alone writes accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from time import monotonic
+from typing import NamedTuple
+
+from libs.common import outbox
+from libs.common.clock import Clock, wall_now
+from libs.common.db import AsyncConnection, Database
+from libs.common.errors import RetryLater
+from libs.common.failpoints import failpoint
+from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
+from libs.common.runtime import pause
+from services.health.conclusion import COMPARED_WITH, Circumstances, Conclusion, conclude, needs_comparison
+from services.health.domain import Activity, Assessment, Rulebook, Standing, assess
+from services.health.store import account_facts, accounts, dirty, roll_up, schedule
+from services.health.store.accounts import Known
+from services.health.store.dirty import Taken
+from services.health.store.schedule import AccountKey, Claimed, Frontier
+from services.health.tally import Lane
+
+logger = get_logger(__name__)
+
+
+class Cause(StrEnum):
+    """Why an account is scored."""
+
+    NEWS = "news"
+    TIME = "time"
+    IMPORT = "import"
+
+
+SHARES = {Cause.NEWS: 20, Cause.TIME: 12, Cause.IMPORT: 8}
+"""Accounts of a round that each cause is sure of, so that neither midnight nor a backfill starves news. What one does
+not need goes to the others, in this order."""
+ROUND = sum(SHARES.values())
+SIDE_BY_SIDE = 4
+"""Accounts that one process scores at the same time: most of a scoring is waiting for the database."""
+IDLE_SECONDS = 0.05
+BACK_OFF_SECONDS = 0.5
+FAILED_RESTS_FOR = timedelta(minutes=1)
+
+_scored = Counter("kizashi_health_scored_accounts_total", "Scorings", ["cause"], registry=REGISTRY)
+_failed = Counter("kizashi_health_failed_scorings_total", "Scorings that broke", registry=REGISTRY)
+_seconds = Histogram("kizashi_health_scoring_seconds", "Time of one scoring", registry=REGISTRY)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """``news_settles``: real time from the first news of an account to its scoring, which further news does not
+    postpone. ``rests_for``: an account rests for so many times as long as its scoring took, so that expensive ones
+    leave room for the others."""
+
+    news_settles: timedelta = timedelta(seconds=1)
+    rests_for: float = 10
+
+
+class Candidate(NamedTuple):
+    cause: Cause
+    key: AccountKey
+
+
+class ScoreWorker:
+    """Several may run beside each other, in one process or many: an account's schedule row is its lock."""
+
+    def __init__(self, database: Database, clock: Clock, rules: Rulebook, pace: Pace = Pace()) -> None:
+        self._database = database
+        self._clock = clock
+        self._rules = rules
+        self._pace = pace
+        self._activity_digest = _digest_of(rules.model.activity)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until ``stopping`` is set; scorings in hand are finished first, and a lost database is waited for."""
+        while not stopping.is_set():
+            try:
+                if not await self.score_round():
+                    await pause(stopping, IDLE_SECONDS)
+            except RetryLater as exc:
+                logger.warning("score_worker_waits", detail=str(exc))
+                await pause(stopping, BACK_OFF_SECONDS)
+
+    async def score_round(self) -> int:
+        """Score what is due now, at most one round of it. The answer is how many accounts were scored.
+
+        Raises RetryLater when the database does not answer; what was not committed is still due.
+        """
+        async with self._database.transaction() as connection:
+            reached = await schedule.frontier(connection, self._clock.now())
+            candidates = await self._candidates(connection, reached)
+        turn = asyncio.Semaphore(SIDE_BY_SIDE)
+
+        async def in_turn(candidate: Candidate) -> bool:
+            async with turn:
+                return await self._score_or_set_aside(candidate, reached)
+
+        outcomes = await asyncio.gather(*(in_turn(one) for one in candidates), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return sum(outcome is True for outcome in outcomes)
+
+    async def _candidates(self, connection: AsyncConnection, reached: Frontier) -> list[Candidate]:
+        """The accounts of a round: of each cause its share, then what is left of the round."""
+        waiting: dict[Cause, Sequence[AccountKey]] = {cause: () for cause in Cause}
+
+        async def with_news(lane: Lane, as_of: datetime) -> list[AccountKey]:
+            return await schedule.with_news(connection, lane, as_of, self._pace.news_settles, ROUND)
+
+        if reached.live is not None:
+            waiting[Cause.NEWS] = await with_news(Lane.LIVE, reached.live)
+        if reached.everything is not None:
+            waiting[Cause.TIME] = await schedule.due(connection, reached.everything, ROUND)
+            waiting[Cause.IMPORT] = [
+                *await with_news(Lane.BASELINE, reached.everything),
+                *await with_news(Lane.IMPORT, reached.everything),
+            ]
+        return deal(waiting)
+
+    async def _score_or_set_aside(self, candidate: Candidate, reached: Frontier) -> bool:
+        """An account whose scoring breaks must not keep the others waiting."""
+        try:
+            return await self.score(candidate, reached)
+        except RetryLater:
+            raise
+        except Exception as exc:
+            _failed.inc()
+            workspace, account = candidate.key
+            logger.error("scoring_failed", workspace=workspace, account=account, exc_info=exc)
+            async with self._database.transaction() as connection:
+                await schedule.rest(connection, candidate.key, FAILED_RESTS_FOR)
+            return False
+
+    async def score(self, candidate: Candidate, reached: Frontier) -> bool:
+        """Score one account, in one transaction. False when another worker has it or has just done it."""
+        started = monotonic()
+        key = candidate.key
+        async with self._database.transaction([key.workspace]) as connection:
+            claimed = await schedule.claim(connection, key)
+            if claimed is None:
+                return False
+            failpoint("score_worker.claimed")
+            known = await accounts.find(connection, key)
+            as_of = _as_of(candidate.cause, reached, known)
+            lane = Lane.IMPORT if candidate.cause is Cause.IMPORT else Lane.LIVE
+            taken = await dirty.look(connection, key.workspace, key.account, lane, as_of)
+            if not (taken.ids or _is_due(claimed, as_of)):
+                return False
+            await self._roll_up(connection, key, known, taken)
+            facts, has_live_source = await account_facts.load(
+                connection, key, self._rules.model, taken.live_sources, as_of
+            )
+            before = known.remembered if known else None
+            assessment = assess(facts, before.standing if before else Standing(), self._rules, as_of)
+            how = Circumstances(
+                quiet=taken.baseline or candidate.cause is Cause.IMPORT or not has_live_source,
+                all_read=reached.everything is not None and as_of <= reached.everything,
+                due_at=self._due_at(candidate.cause, claimed, taken, as_of),
+                now=wall_now(),
+                compared_with=await accounts.scorecard_at(connection, key, as_of - COMPARED_WITH)
+                if needs_comparison(before, assessment)
+                else None,
+            )
+            conclusion = conclude(key.workspace, key.account, before, assessment, how)
+            await self._save(connection, key, known, assessment, conclusion)
+            await dirty.delete(connection, taken.ids)
+            rest = timedelta(seconds=self._pace.rests_for * (monotonic() - started))
+            await schedule.set_next(connection, key, conclusion.due_at, conclusion.publish_at, rest)
+            failpoint("score_worker.before_commit")
+        failpoint("score_worker.after_commit")
+        _seconds.observe(monotonic() - started)
+        _scored.labels(candidate.cause).inc()
+        return True
+
+    async def _roll_up(self, connection: AsyncConnection, key: AccountKey, known: Known | None, taken: Taken) -> None:
+        days = await roll_up.roll_up(connection, key, taken) if taken.rolls_up else set()
+        if known is not None and known.activity_digest != self._activity_digest:
+            days = await roll_up.every_day(connection, key)
+        await roll_up.add_up(connection, key, days, self._rules.model.activity)
+
+    async def _save(
+        self,
+        connection: AsyncConnection,
+        key: AccountKey,
+        known: Known | None,
+        assessment: Assessment,
+        conclusion: Conclusion,
+    ) -> None:
+        await accounts.save(connection, key, known, assessment, conclusion, self._activity_digest)
+        await outbox.add(connection, conclusion.events)
+
+    def _due_at(self, cause: Cause, claimed: Claimed, taken: Taken, as_of: datetime) -> datetime:
+        """The real time at which what this scoring finds could first be known."""
+        if cause is Cause.TIME and claimed.due_at is not None and claimed.due_at <= as_of:
+            return self._clock.wall_time_of(claimed.due_at)
+        return taken.since or wall_now()
+
+
+def deal(waiting: Mapping[Cause, Sequence[AccountKey]]) -> list[Candidate]:
+    """Each account once, under the first cause that names it."""
+    dealt: dict[AccountKey, Cause] = {}
+    for take_all in (False, True):
+        for cause, keys in waiting.items():
+            for key in keys if take_all else keys[: SHARES[cause]]:
+                if len(dealt) < ROUND:
+                    dealt.setdefault(key, cause)
+    return [Candidate(cause, key) for key, cause in dealt.items()]
+
+
+def _as_of(cause: Cause, reached: Frontier, known: Known | None) -> datetime:
+    """An account is never scored at an earlier moment than before."""
+    moment = reached.live if cause is Cause.NEWS else reached.everything
+    if moment is None:
+        raise ValueError(f"nothing is due by {cause} while it is not known how far the log has been read")
+    return max(moment, known.remembered.as_of) if known else moment
+
+
+def _is_due(claimed: Claimed, as_of: datetime) -> bool:
+    return (claimed.due_at is not None and claimed.due_at <= as_of) or (
+        claimed.publish_at is not None and claimed.publish_at <= wall_now()
+    )
+
+
+def _digest_of(activity: Activity) -> bytes:
+    return hashlib.blake2b(activity.model_dump_json().encode(), digest_size=16).digest()

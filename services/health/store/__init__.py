@@ -1,0 +1,1 @@
+"""Every query of health, by noun: facts, identities, queues, roll-ups, accounts."""

@@ -1,0 +1,115 @@
+"""Dirty rows: which account has news, about which user and day. Append-only; a table across workspaces."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import NamedTuple
+
+from libs.common.db import AsyncConnection, text
+from services.health.tally import Lane
+
+MOST_AT_ONCE = 50_000
+"""Rows that one scoring takes at most; the account stays dirty with the rest."""
+
+
+class DirtyKey(NamedTuple):
+    """``user`` None: nothing to roll up, only to score. ``day`` None: every day of the user."""
+
+    workspace: int
+    account: str
+    user: str | None
+    day: date | None
+    lane: Lane
+
+
+class News(NamedTuple):
+    """``until`` is the domain time of the latest fact, ``since`` the real time of the earliest request behind a row."""
+
+    until: datetime
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one scoring takes: exactly these rows are deleted with it."""
+
+    ids: tuple[int, ...]
+    whole_users: frozenset[str]
+    user_days: frozenset[tuple[str, date]]
+    baseline: bool
+    since: datetime | None
+    live_sources: frozenset[int]
+
+    @property
+    def rolls_up(self) -> bool:
+        return bool(self.whole_users or self.user_days)
+
+
+async def add(connection: AsyncConnection, rows: Mapping[DirtyKey, News]) -> None:
+    if not rows:
+        return
+    names = ("workspaces", "accounts", "users", "days", "lanes", "untils", "sinces")
+    columns = zip(*((*key, *news) for key, news in rows.items()), strict=True)
+    await connection.execute(
+        text(
+            "INSERT INTO dirty (workspace_id, account_id, user_key, day, lane, until, since) "
+            "SELECT * FROM unnest(CAST(:workspaces AS bigint[]), CAST(:accounts AS text[]), CAST(:users AS text[]), "
+            "CAST(:days AS date[]), CAST(:lanes AS text[]), CAST(:untils AS timestamptz[]), "
+            "CAST(:sinces AS timestamptz[]))"
+        ),
+        {name: list(column) for name, column in zip(names, columns, strict=True)},
+    )
+
+
+async def look(connection: AsyncConnection, workspace: int, account: str, lane: Lane, as_of: datetime) -> Taken:
+    """The account's dirty rows of ``lane`` whose facts lie at or before ``as_of``; all of them, whatever the lane,
+    when the baseline of a source is among them. With the sources that were live at that very moment."""
+    row = (
+        await connection.execute(
+            text(
+                """
+                WITH waiting AS MATERIALIZED (
+                    SELECT id, user_key, day, lane, since FROM dirty
+                    WHERE workspace_id = :workspace AND account_id = :account AND until <= :as_of
+                    ORDER BY lane = 'baseline' DESC, lane = :lane DESC, id LIMIT :most
+                ), taken AS (
+                    SELECT * FROM waiting
+                    WHERE lane IN (:lane, 'baseline') OR EXISTS (SELECT FROM waiting WHERE lane = 'baseline')
+                )
+                SELECT
+                    coalesce(array_agg(id), '{}') AS ids,
+                    coalesce(array_agg(DISTINCT user_key) FILTER (WHERE user_key IS NOT NULL AND day IS NULL), '{}')
+                        AS whole_users,
+                    (SELECT coalesce(array_agg(user_key ORDER BY user_key, day), '{}') FROM
+                        (SELECT DISTINCT user_key, day FROM taken WHERE day IS NOT NULL) AS pairs) AS users,
+                    (SELECT coalesce(array_agg(day ORDER BY user_key, day), '{}') FROM
+                        (SELECT DISTINCT user_key, day FROM taken WHERE day IS NOT NULL) AS pairs) AS days,
+                    coalesce(bool_or(lane = 'baseline'), false) AS baseline,
+                    min(since) AS since,
+                    (SELECT coalesce(array_agg(source), '{}') FROM source
+                        WHERE workspace_id = :workspace AND live_since IS NOT NULL) AS live_sources
+                FROM taken
+                """
+            ),
+            {"workspace": workspace, "account": account, "lane": lane, "as_of": as_of, "most": MOST_AT_ONCE},
+        )
+    ).one()
+    whole_users = frozenset(row.whole_users)
+    pairs = zip(row.users, row.days, strict=True)
+    return Taken(
+        ids=tuple(row.ids),
+        whole_users=whole_users,
+        user_days=frozenset((user, day) for user, day in pairs if user not in whole_users),
+        baseline=row.baseline,
+        since=row.since,
+        live_sources=frozenset(row.live_sources),
+    )
+
+
+async def delete(connection: AsyncConnection, ids: Collection[int]) -> None:
+    if ids:
+        await connection.execute(
+            text("DELETE FROM dirty WHERE id = ANY (CAST(:ids AS bigint[]))"), {"ids": sorted(ids)}
+        )
