@@ -41,35 +41,26 @@ class LogSession:
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Raises RetryLater when PostgreSQL does not answer in time, NotStarted when it is not set up for the log."""
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS) as deadline:
-                async with self._turn:
-                    when = deadline.when()
-                    assert when is not None
-                    return await self._fetch(when, statement, arguments)
+            async with asyncio.timeout(DEADLINE_SECONDS), self._turn:
+                return await self._fetch(statement, arguments)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             if isinstance(exc, asyncpg.PostgresError) and not is_world_at_fault(exc):
                 raise _named(exc) from exc
             raise RetryLater(f"the event log's PostgreSQL does not answer: {exc or 'deadline passed'}") from exc
 
-    async def _fetch(self, deadline: float, statement: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
+    async def _fetch(self, statement: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
         if self._closed:
             raise RetryLater("the event log is closed")
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(
                 self._url, timeout=DEADLINE_SECONDS, server_settings=self._settings
             )
-        # Cutting the line ends the wait at once. asyncpg's own timeout would first ask the server to cancel, and wait
-        # for its answer.
-        loop = asyncio.get_running_loop()
-        watchdog = loop.call_at(deadline - 0.05, self._connection.terminate)
         try:
             rows: list[asyncpg.Record] = await self._connection.fetch(statement, *arguments)
-            return rows
-        except BaseException:
+        except BaseException:  # also when cancelled: asyncpg would ask the server to cancel, and wait for its answer
             self.disconnect()
             raise
-        finally:
-            watchdog.cancel()
+        return rows
 
     def close(self) -> None:
         """For good and without waiting for the server, which notices at once if it lives."""

@@ -125,19 +125,25 @@ class LockSession:
             if self._connection is None or self._connection.is_closed():
                 raise RetryLater("the lock session is gone")
             asked_at = monotonic()
-            # Cutting the line ends the wait at once; asyncpg's own timeout would first ask the server to cancel.
-            watchdog = asyncio.get_running_loop().call_later(LOST_AFTER_SECONDS, self._connection.terminate)
             try:
-                rows: list[asyncpg.Record] = await self._connection.fetch(statement, *arguments)
-            except BaseException as exc:
-                self._connection.terminate()
-                if isinstance(exc, OSError | TimeoutError | asyncpg.PostgresError | asyncpg.InterfaceError):
-                    raise RetryLater(f"the lock session is gone: {exc}") from exc
-                raise
-            finally:
-                watchdog.cancel()
+                async with asyncio.timeout(LOST_AFTER_SECONDS):
+                    rows = await _or_terminate(self._connection, statement, arguments)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+                raise RetryLater(f"the lock session is gone: {exc or 'no answer'}") from exc
             self._proven_at = asked_at
             return rows
+
+
+async def _or_terminate(
+    connection: asyncpg.Connection, statement: str, arguments: Sequence[object]
+) -> list[asyncpg.Record]:
+    """The answer, or the end of the connection: locks that we are not sure of must go."""
+    try:
+        rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+    except BaseException:
+        connection.terminate()
+        raise
+    return rows
 
 
 def fair_share(rank: int, members: int, topics: int, partitions: int) -> list[int]:

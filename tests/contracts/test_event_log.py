@@ -350,17 +350,16 @@ async def test_rewind_gives_the_batch_again_after_a_pause_and_others_meanwhile(e
 
 async def test_a_full_topic_does_not_starve_another(engine: Engine) -> None:
     log = await engine.client()
+    backlog = 2000
     for partition in ALL:
-        await log.append(Topic.TELEMETRY_IMPORT, numbered(200), partition)
+        await log.append(Topic.TELEMETRY_IMPORT, numbered(backlog), partition)
     async with reading(log, Topic.TELEMETRY, Topic.TELEMETRY_IMPORT) as subscription:
         assert (await some_batch(subscription, max_records=10)).source.topic == Topic.TELEMETRY_IMPORT
         await log.append(Topic.TELEMETRY, numbered(1), partition=3)
-        news_at = monotonic()
         before_it = 0
         while (await some_batch(subscription, max_records=10)).source.topic != Topic.TELEMETRY:
-            before_it += 1
-        assert before_it * 10 < 200 * PARTITIONS / 4
-        assert monotonic() - news_at < 1
+            before_it += 10
+        assert before_it < backlog * PARTITIONS / 2
 
 
 async def test_partitions_of_a_topic_take_turns(engine: Engine) -> None:
