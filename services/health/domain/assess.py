@@ -30,10 +30,12 @@ class Rulebook:
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What must be remembered of an account from one scoring to the next, beside its facts."""
+    """What must be remembered of an account from one scoring to the next, beside its facts. ``model`` is the
+    fingerprint of the model that judged."""
 
     band: BandState = BandState()
     silence: SilenceState = SilenceState()
+    model: str = ""
 
 
 class Assessment(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +66,10 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def band_changed(self) -> bool:
-        """From one band into another. Entering its first band, or too little data, is no change that tells anything."""
-        return self.band is not None and self.band_before is not None and self.band is not self.band_before
+        """From one band into another, under the same model: when the model was edited the customer did nothing.
+        Entering its first band, or too little data, is no change that tells anything."""
+        same_model = self.before.model in ("", self.standing.model)
+        return same_model and None not in (self.band, self.band_before) and self.band is not self.band_before
 
     @property
     def went_silent(self) -> bool:
@@ -79,6 +83,7 @@ def assess(facts: AccountFacts, before: Standing, rules: Rulebook, as_of: dateti
     standing = Standing(
         band=settle_band(before.band, scorecard.score, as_of, rules.model.bands),
         silence=settle_silence(before.silence, silent_at, as_of),
+        model=rules.model.fingerprint,
     )
     return Assessment(
         profile=profile_of(facts.account_id, facts.traits),

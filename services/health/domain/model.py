@@ -5,6 +5,7 @@ A measure takes an *input* out of the facts and a *transform* turns it into mark
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -270,6 +271,11 @@ class HealthModel(ConfigModel):
         for dimension in self.dimensions:
             for measure in dimension.measures:
                 yield dimension, measure
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells this model from any other, even where somebody forgot to raise ``version``."""
+        return hashlib.blake2b(self.model_dump_json().encode(), digest_size=12).hexdigest()
 
     # --- what the model needs to be told: for whoever keeps and loads facts ---
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from services.health.domain import (
@@ -16,15 +15,7 @@ from services.health.domain import (
     Scalar,
     day_of,
 )
-
-
-@dataclass(frozen=True)
-class Use:
-    """One call of one person."""
-
-    person: str
-    event: str
-    at: datetime
+from tests.unit.health.story import Use
 
 
 class Ledger:

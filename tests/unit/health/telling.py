@@ -1,18 +1,18 @@
-"""The demo's story told by the rules: every account judged whenever something is heard and when its moment comes."""
+"""The story told by the rules: every account judged whenever something is heard and whenever its own moment comes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import groupby
 
-from deploy.local.demo.customers import Customer
-from deploy.local.demo.world import HISTORY, STORY, ProductEvent, World
 from libs.common.events import Band
 from services.health.domain import Assessment, Occurrence, Rulebook, Standing, assess
-from tests.unit.health.gather import Ledger, Use
+from tests.unit.health.gather import Ledger
+from tests.unit.health.story import STORY_DAYS, Character, Fate, Use, uses
 
-HEARD_TOGETHER = timedelta(hours=2)
+News = Sequence[Use | Occurrence]
 
 
 @dataclass
@@ -22,64 +22,51 @@ class Told:
     baseline: Assessment
     bands: list[tuple[int, Band]] = field(default_factory=list)
     silent_on: list[int] = field(default_factory=list)
-    lost_at: dict[datetime, int] = field(default_factory=dict)
-    """By how much the score fell when something was heard."""
+    ticket_cost: int | None = None
 
 
-def tell(world: World, customer: Customer, happened: list[ProductEvent], rules: Rulebook) -> Told:
-    """``happened`` is all that ``customer`` did in history and story, in order."""
-    ledger = Ledger(
-        customer.account_id, {"plan": customer.plan, "arr": customer.arr, "seats": customer.seats}, rules.model
-    )
-    _hear(ledger, [event for event in happened if event.at < world.begins], rules)
-    last = assess(ledger.facts(world.begins), Standing(), rules, world.begins)
+def tell(character: Character, begins: date, rules: Rulebook, seed: int) -> Told:
+    midnight = datetime.combine(begins, time(), UTC)
+    ledger = Ledger(character.account_id, character.traits, rules.model)
+    calls = sorted(uses(character, begins, seed), key=lambda call: call.at)
+    ledger.add(call for call in calls if call.at < midnight)
+    last = assess(ledger.facts(midnight), Standing(), rules, midnight)
     told = Told(baseline=last)
-    for heard_at, news in _news(world, happened):
+
+    def judge(as_of: datetime) -> Assessment:
+        now = assess(ledger.facts(as_of), last.standing, rules, as_of)
+        day = (as_of - midnight).days
+        if now.band_changed and now.band is not None:
+            told.bands.append((day, now.band))
+        if now.went_silent:
+            told.silent_on.append(day)
+        return now
+
+    for heard_at, news in _heard(character, midnight, [call for call in calls if call.at >= midnight]):
         while last.next_moment < heard_at:
-            last = _judge(world, ledger, last, rules, last.next_moment, told)
-        _hear(ledger, news, rules)
-        last = _judge(world, ledger, last, rules, heard_at, told)
+            last = judge(last.next_moment)
+        ledger.add(one for one in news if isinstance(one, Use))
+        if tickets := [one for one in news if isinstance(one, Occurrence)]:
+            before = judge(heard_at).scorecard.score
+            ledger.occurred(tickets[0])
+            after = judge(heard_at).scorecard.score
+            assert before is not None
+            assert after is not None
+            told.ticket_cost = before - after
+        last = judge(heard_at)
     return told
 
 
-def _hear(ledger: Ledger, news: list[ProductEvent], rules: Rulebook) -> None:
-    ledger.add(Use(event.user_id, event.counted_as, event.at) for event in news)
-    for event in news:
-        if event.name in rules.model.kept_properties:
-            ledger.occurred(Occurrence(event.name, event.at, event.id, event.fields))
-
-
-def _news(world: World, happened: list[ProductEvent]) -> Iterator[tuple[datetime, list[ProductEvent]]]:
-    """What is heard together, and when; tickets alone, so that it shows what they cost; at the end nothing."""
-    together: list[ProductEvent] = []
-    for event in happened:
-        if event.at < world.begins:
-            continue
-        alone = event.name.startswith("Ticket")
-        if together and (alone or event.at - together[0].at > HEARD_TOGETHER or together[-1].name.startswith("Ticket")):
-            yield together[-1].at, together
-            together = []
-        together.append(event)
-    if together:
-        yield together[-1].at, together
-    yield world.begins + STORY, []
-
-
-def _judge(world: World, ledger: Ledger, last: Assessment, rules: Rulebook, as_of: datetime, told: Told) -> Assessment:
-    now = assess(ledger.facts(as_of), last.standing, rules, as_of)
-    day = (as_of - world.begins).days
-    if now.band_changed and now.band is not None:
-        told.bands.append((day, now.band))
-    if now.went_silent:
-        told.silent_on.append(day)
-    if now.scorecard.score is not None and last.scorecard.score is not None:
-        told.lost_at[as_of] = last.scorecard.score - now.scorecard.score
-    return now
-
-
-def everything(world: World) -> dict[str, list[ProductEvent]]:
-    """All that happens in history and story, by account."""
-    accounts: dict[str, list[ProductEvent]] = {}
-    for event in world.between(world.begins - HISTORY, world.begins + STORY):
-        accounts.setdefault(event.account_id, []).append(event)
-    return accounts
+def _heard(character: Character, midnight: datetime, calls: Sequence[Use]) -> Iterator[tuple[datetime, News]]:
+    """What is heard together, and when: calls every three hours, a ticket alone; at the end nothing any more."""
+    heard: list[tuple[datetime, News]] = [
+        (window + timedelta(hours=3), list(together))
+        for window, together in groupby(
+            calls, key=lambda call: call.at.replace(hour=call.at.hour // 3 * 3, minute=0, second=0)
+        )
+    ]
+    if character.fate is Fate.OPENS_URGENT_TICKET:
+        at = midnight + timedelta(days=character.turns_on, hours=10)
+        heard.append((at, [Occurrence("Ticket Opened", at, "t-1", {"ticket_id": "T-1", "priority": "urgent"})]))
+    yield from sorted(heard, key=lambda one: one[0])
+    yield midnight + timedelta(days=STORY_DAYS), []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -12,7 +13,9 @@ from libs.common.events import Band
 from services.health.domain import (
     AccountFacts,
     Assessment,
+    BandRule,
     BandState,
+    HealthModel,
     Standing,
     assess,
     daily_moment,
@@ -42,6 +45,17 @@ def test_a_change_of_band_is_told_against_the_last_one_known() -> None:
     unknown = assess(AccountFacts(account_id="aoi"), green.standing, RULES, NOW)
     assert (unknown.band, unknown.band_changed) == (None, False)
     assert not assess(healthy(), unknown.standing, RULES, NOW).band_changed
+
+
+def test_an_edited_model_moves_scores_but_tells_nobody() -> None:
+    green = assess(healthy(active_people={28: 10}), Standing(), RULES, NOW)
+    stricter = HealthModel.model_validate(RULES.model.model_dump() | {"bands": BandRule(green_from=92, yellow_from=90)})
+    edited = replace(RULES, model=stricter)
+    assert stricter.version == RULES.model.version, "as happens"
+    moved = assess(healthy(active_people={28: 10}), green.standing, edited, NOW)
+    assert (green.band, moved.band, moved.band_changed) == (Band.GREEN, Band.RED, False)
+    back_again = assess(healthy(), moved.standing, edited, NOW)
+    assert (back_again.band, back_again.band_changed) == (Band.GREEN, True)
 
 
 def test_falling_silent_is_told_once() -> None:
