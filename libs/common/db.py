@@ -34,7 +34,8 @@ class Database:
 
     ``role`` owns nothing and bypasses no policy: without ``workspaces`` a transaction sees no tenant's row.
     A frozen process must not keep its locks, so the server ends a transaction that idles for ``idle_seconds``; do
-    nothing slow between two statements. Whoever waits for a lock longer than ``lock_seconds`` is told RetryLater.
+    nothing slow between two statements. Who waits longer than ``lock_seconds`` for a lock, or than ``pool_seconds`` for
+    one of the ``pool_size`` connections, is told RetryLater.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Database:
         role: str,
         schema: str,
         pool_size: int = 5,
+        pool_seconds: float = 10,
         idle_seconds: float = 3,
         lock_seconds: float = 3,
     ) -> None:
@@ -52,7 +54,7 @@ class Database:
             sqlalchemy_url(url),
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=10,
+            pool_timeout=pool_seconds,
             pool_pre_ping=True,
             hide_parameters=True,  # errors are logged, and parameters are customers' data
             connect_args={
