@@ -147,6 +147,6 @@ async def _observe(
         mails=await asking.mails(),
         sightings=narrator.sightings,
         last_activity={event.account_id: event.at for event in happened},
-        reasons=[line["title"] for line in await asking.lines(declining) if line["points_lost"] > 0],
+        reasons=[line["title"] for line in await asking.lines(declining) if line["lost"] > 0],
         ticket_at=ticket_at,
     )

@@ -23,6 +23,7 @@ class Account:
     segment: str
     score: float | None
     band: str | None
+    silent: bool
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,15 @@ class Asking:
                 segment=one["segment"],
                 score=one["score"],
                 band=one["band"],
+                silent=one["silent_since"] is not None,
             )
             for one in found["accounts"]
         ]
 
     async def lines(self, account_id: str) -> list[dict[str, Any]]:
-        """What each measure of the account gives and costs: ``measure``, ``title``, ``value``, ``points_lost``."""
+        """What each measure of the account says and costs: ``measure``, ``title``, ``value``, ``lost`` points, …."""
         found = await self._get("health", f"/v1/accounts/{account_id}/health")
-        lines: list[dict[str, Any]] = found["lines"]
+        lines: list[dict[str, Any]] = found["explanation"]
         return lines
 
     async def usage(self, account_id: str) -> Counter[Cell]:

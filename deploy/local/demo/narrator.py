@@ -48,8 +48,10 @@ class Narrator:
         if last is None or last.score is None or account.score is None:
             await self._why(account)
             self._last[account.account_id] = account
-        elif account.band != last.band or abs(account.score - last.score) >= WORTH_TELLING:
+        elif self._is_news(last, account):
             why = await self._why(account)
+            if account.silent and not last.silent:
+                why = "nobody has done anything for longer than its own rhythm explains"
             self._last[account.account_id] = account
             self._about = account.account_id
             band = self._terminal.colour(account.band or "dim", f"{account.band or 'unknown':<6}")
@@ -57,11 +59,16 @@ class Narrator:
                 f"  {self._date()}  {account.name:<20} {last.score:5.1f} → {account.score:5.1f}  {band}  {why}"
             )
 
+    @staticmethod
+    def _is_news(last: Account, now: Account) -> bool:
+        moved = abs((now.score or 0) - (last.score or 0))
+        return now.band != last.band or now.silent != last.silent or moved >= WORTH_TELLING
+
     async def _why(self, account: Account) -> str:
         """The measure that moved the score most since it was last told."""
         lines = await self._asking.lines(account.account_id)
         before = self._lost.get(account.account_id, {})
-        now = {line["measure"]: float(line["points_lost"]) for line in lines}
+        now = {line["measure"]: float(line["lost"]) for line in lines}
         self._lost[account.account_id] = now
         moved = max(lines, key=lambda line: abs(now[line["measure"]] - before.get(line["measure"], 0)), default=None)
         return "" if moved is None else f"{moved['title']}: {moved['value']}"

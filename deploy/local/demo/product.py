@@ -30,7 +30,7 @@ RATE = timedelta(days=1).total_seconds() / DAY_SECONDS
 BATCH = 1000
 PACE_SECONDS = 0.25
 REAL_TIME_PACE_SECONDS = 2.0
-SOON_SECONDS = 0.1
+SOON_SECONDS = 0.2
 
 
 class Product:

@@ -1,0 +1,24 @@
+"""kizashi: ask the services what they know, and tell them what to do."""
+
+from __future__ import annotations
+
+import click
+
+from cli.accounts import account, accounts, sources, timeline
+from cli.dead_letters import dlq
+from cli.delivery_mode import notify
+
+
+@click.group(
+    epilog="Addresses and key come from KIZASHI_CLI_{INGEST,HEALTH,PLAYBOOK,NOTIFY}_URL and KIZASHI_CLI_API_KEY, else "
+    "from the run.json that `make run` keeps in .kizashi (or KIZASHI_HOME)."
+)
+def main() -> None:
+    """Kizashi notices the first sign that a customer is drifting."""
+
+
+for command in (accounts, account, timeline, sources, notify, dlq):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()
