@@ -98,13 +98,13 @@ class Books:
             next_at = due.now + self._spacing
             match outcome:
                 case Accepted():
-                    await self._accept(connection, due, outcome, heard_at)
                     await ledger.free_lane(connection, due, until=next_at, failures=0, place=outcome.place)
+                    await self._accept(connection, due, outcome, heard_at)
                 case Refused(reason, dead_address):
-                    await self._fail(connection, due, reason, due.delivery.doubtful)
                     await ledger.free_lane(connection, due, until=next_at, failures=0)
                     if dead_address:
                         await self._suppress_target(connection, due.delivery, reason)
+                    await self._fail(connection, due, reason, due.delivery.doubtful)
                 case Deferred():
                     await self._defer(connection, due, outcome, next_at)
                 case Lost(reason):

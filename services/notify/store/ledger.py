@@ -83,7 +83,8 @@ async def accept(
         },
     )
     written = {(row.workspace_id, row.dedupe_key) for row in rows}
-    new = [touch for touch in touches if (touch.workspace, touch.id) in written]
+    given = {(touch.workspace, touch.id): touch for touch in reversed(touches)}  # the first of equals, as inserted
+    new = [touch for key, touch in reversed(given.items()) if key in written]
     lanes = [lock_number(f"lane {touch.channel} {lane_of(touch)}") for touch in new]
     await connection.execute(
         text(
