@@ -85,7 +85,10 @@ def _every_tier(steps: dict[Tier, Any]) -> dict[Tier, Any]:
 
 
 class Playbook(ConfigModel):
-    """The recipe. A run keeps the definition it started with, whatever becomes of the file."""
+    """The recipe. A run keeps the definition it started with, whatever becomes of the file.
+
+    So definitions are stored for as long as runs are: a field may be added with a default and is never taken away.
+    """
 
     name: Slug
     version: int = Field(ge=1)

@@ -35,7 +35,7 @@ def on_snapshot(catalogue: Catalogue, situation: Situation, as_of: datetime) -> 
         return []
     decisions: list[Decision] = []
     for run in situation.open_runs:
-        if run.playbook.exclude_stages and account.snapshot.stage in run.playbook.exclude_stages:
+        if account.snapshot.stage in run.playbook.exclude_stages:
             decisions.append(_end(run, Outcome.STAGE_EXCLUDED, f"the account is {account.snapshot.stage} now", as_of))
         elif words := _goal_reached(run.playbook, account, run.finding):
             decisions.append(_end(run, Outcome.GOAL_REACHED, words, as_of))
