@@ -38,7 +38,8 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 
 
 class Installation:
-    """A running installation. ``urls`` are where its processes answer, ``keys`` what they ask for."""
+    """A running installation. ``urls`` are where its processes answer, ``keys`` what they ask for; ``is_new`` says that
+    the demo's story has not begun yet."""
 
     def __init__(self, settings: LocalSettings, home: Home, terminal: Terminal) -> None:
         self.settings = settings
@@ -51,6 +52,7 @@ class Installation:
         self.smtp_port = settings.local_smtp_port or _free_port()
         self.keys: dict[str, Any] = {}
         self._terminal = terminal
+        self.is_new = False
         self._postgres: EmbeddedPostgres | None = None
         self._supervisor: Supervisor | None = None
         self._pids: dict[str, int] = {}
@@ -59,7 +61,7 @@ class Installation:
     # --- up ---
 
     async def start(self) -> None:
-        """Everything but the product. Raises NotStarted with one sentence."""
+        """Returns when all can do their work. Raises NotStarted with one sentence."""
         step = self._terminal.step
         if ended := await asyncio.to_thread(leftovers.end_leftovers, self.home):
             self._terminal.line(f"  ended what an earlier start left running: {', '.join(ended)}")
@@ -72,6 +74,8 @@ class Installation:
             self.keys = await database.first_keys(self.home, self._postgres, self.settings.demo)
         if self.settings.demo:
             self._set_the_clock()
+            progress = Progress.read(self.home.product_file)
+            self.is_new = progress is None or progress.phase is not Phase.LIVE
         with step(", ".join(PROCESSES)):
             self._supervisor = Supervisor(self.home, self._programs(), self._environment())
             await self._until_ready()
@@ -97,7 +101,7 @@ class Installation:
         if self.settings.demo:
             neighbours = ("--ingest", self.urls["ingest"], "--health", self.urls["health"])
             product = (python, "-m", "deploy.local.demo.product", "--home", str(self.home.path), *neighbours)
-            programs.append(Program("product", product, starts_by_itself=False))
+            programs.append(Program("product", product))
         return programs
 
     def _environment(self) -> dict[str, str]:
@@ -130,9 +134,12 @@ class Installation:
         if progress is None:
             begins, real_pace_from = self._beginning()
             world = World(begins)
-            Progress(begins=begins, sent_until=world.history_begins, real_pace_from=real_pace_from).write(
-                self.home.product_file
-            )
+            Progress(
+                begins=begins,
+                day_seconds=self.settings.local_day_seconds,
+                sent_until=world.history_begins,
+                real_pace_from=real_pace_from,
+            ).write(self.home.product_file)
             self._stop_the_clock_at(begins)
         elif Declaration.read(self.home.clock_file).rate:
             # It was killed while time was running: what was not sent by then has not happened yet.
@@ -155,10 +162,6 @@ class Installation:
     def told_for_real(self) -> bool:
         """Whether messages would leave this machine."""
         return brings_real_slack() or brings_real_mail()
-
-    async def start_product(self) -> None:
-        assert self._supervisor is not None
-        await self._supervisor.start("product")
 
     async def stop_product(self) -> None:
         assert self._supervisor is not None

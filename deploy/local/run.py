@@ -16,6 +16,7 @@ from deploy.local.terminal import Terminal
 from libs.common.clock import DeclaredClock, wall_now
 
 LOOK_SECONDS = 0.3
+PROGRESS_SECONDS = 0.25
 REAL_TIME_LOOK_SECONDS = 2.0
 ARRIVED = 120.0
 """Seconds behind real time within which the demo's clock counts as arrived."""
@@ -52,7 +53,7 @@ async def _live(installation: Installation, settings: LocalSettings, terminal: T
     asking = Asking(installation.urls, str(installation.keys["api_key"]))
     try:
         if settings.demo:
-            await _demo(installation, asking, terminal)
+            await _demo(installation, settings, asking, terminal)
         else:
             _addresses(installation, terminal)
             terminal.line(
@@ -64,14 +65,14 @@ async def _live(installation: Installation, settings: LocalSettings, terminal: T
             await asking.close()
 
 
-async def _demo(installation: Installation, asking: Asking, terminal: Terminal) -> None:
-    first_time = await start_the_story(installation, asking, terminal)
+async def _demo(installation: Installation, settings: LocalSettings, asking: Asking, terminal: Terminal) -> None:
+    await start_the_story(installation, asking, terminal)
     clock = DeclaredClock(installation.home.clock_file)
     _addresses(installation, terminal)
-    if installation.told_for_real and first_time:
+    if installation.told_for_real and installation.is_new:
         terminal.line("  Your own Slack or mail server is set, so nothing leaves until `kizashi notify enable`.")
-    if first_time:
-        terminal.line(f"  Now {STORY.days} days pass, a day every two seconds.\n")
+    if installation.is_new:
+        terminal.line(f"  Now {STORY.days} days pass, a day every {settings.local_day_seconds:g} seconds.\n")
     else:
         terminal.line(f"  It goes on where it stood, on {clock.now():%a %d %b}.\n")
     narrator = Narrator(asking, clock, terminal)
@@ -86,25 +87,17 @@ async def _demo(installation: Installation, asking: Asking, terminal: Terminal) 
         await asyncio.sleep(REAL_TIME_LOOK_SECONDS if arrived else LOOK_SECONDS)
 
 
-async def start_the_story(installation: Installation, asking: Asking, terminal: Terminal) -> bool:
-    """Start the product and wait until time runs. Whether this was the first time, with history to be sent.
-
-    A demo leaves observe by itself only where everything ends in the inbox.
-    """
-    progress = Progress.read(installation.home.product_file)
-    assert progress is not None
-    first_time = progress.phase is not Phase.LIVE
-    if first_time and not installation.told_for_real:
+async def start_the_story(installation: Installation, asking: Asking, terminal: Terminal) -> None:
+    """Until time runs. A demo leaves observe by itself, once, and only where everything ends in the inbox."""
+    if not installation.is_new:
+        return
+    if not installation.told_for_real:
         await asking.enable_deliveries()
-    await installation.start_product()
-    if first_time:
-        with terminal.step("90 days of history, read and scored"):
-            while progress.phase is not Phase.LIVE:
-                await asyncio.sleep(0.1)
-                progress = Progress.read(installation.home.product_file) or progress
-                sent = f"{progress.events_sent:,} of {progress.history:,} events sent"
-                terminal.progress(f"  … 90 days of history: {sent}" + await _read_so_far(asking))
-    return first_time
+    with terminal.step("90 days of history, read and scored"):
+        while (progress := Progress.read(installation.home.product_file)) and progress.phase is not Phase.LIVE:
+            sent = f"{progress.events_sent:,} of {progress.history:,} events sent"
+            terminal.progress(f"  … 90 days of history: {sent}" + await _read_so_far(asking))
+            await asyncio.sleep(PROGRESS_SECONDS)
 
 
 async def _read_so_far(asking: Asking) -> str:

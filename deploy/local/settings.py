@@ -29,6 +29,7 @@ class LocalSettings(CommonSettings):
     local_notify_port: Port | None = None
     local_inbox_port: Port | None = None
     local_smtp_port: Port | None = Field(default=None, description="of the inbox; a free one if not set")
+    local_day_seconds: float = Field(default=2.0, ge=0.5, le=3600, description="that a day of the demo's story takes")
     local_end_weekday: str | None = Field(
         default=None,
         pattern="^(monday|tuesday|wednesday|thursday|friday|saturday|sunday)$",

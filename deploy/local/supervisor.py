@@ -50,7 +50,7 @@ _PROGRAM = """
 [program:{name}]
 command={command}
 directory={root}
-autostart={autostart}
+autostart=true
 autorestart=unexpected
 exitcodes=2
 startsecs=0
@@ -67,7 +67,6 @@ stdout_logfile_backups=2
 class Program:
     name: str
     command: Sequence[str]
-    starts_by_itself: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,6 @@ def write_configuration(home: Home, socket: Path, programs: Sequence[Program]) -
             name=program.name,
             command=_escaped(shlex.join(program.command)),
             root=_escaped(ROOT),
-            autostart=str(program.starts_by_itself).lower(),
             stop_seconds=STOP_SECONDS,
             logs=_escaped(home.logs),
         )
@@ -144,9 +142,6 @@ class Supervisor:
             )
             for one in found
         ]
-
-    async def start(self, name: str) -> None:
-        await self._ask("startProcess", f"{GROUP}:{name}", False)
 
     async def stop_program(self, name: str) -> None:
         """Returns when it has ended."""

@@ -24,9 +24,6 @@ from deploy.local.home import Home, read_json
 from libs.common.clock import Declaration, DeclaredClock, wall_now
 from libs.common.errors import NotStarted
 
-DAY_SECONDS = 2.0
-"""Real seconds that a day of the story takes; after it has arrived at now, time is real."""
-RATE = timedelta(days=1).total_seconds() / DAY_SECONDS
 BATCH = 1000
 PACE_SECONDS = 0.25
 REAL_TIME_PACE_SECONDS = 2.0
@@ -125,9 +122,11 @@ class Product:
     # --- life, through the SDK ---
 
     def _live(self) -> None:
+        if not self._wait_until(lambda _progress: True):
+            return  # nobody would have been there to see time pass
         clock = DeclaredClock(self._home.clock_file)
         if Declaration.read(self._home.clock_file).rate == 0:
-            self._declare(clock.now(), RATE)
+            self._declare(clock.now(), timedelta(days=1).total_seconds() / self._progress.day_seconds)
         failures: list[Exception] = []
         client = segment.analytics.Client(
             write_key=self._write_key,

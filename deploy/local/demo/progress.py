@@ -18,14 +18,18 @@ class Phase(StrEnum):
 
 
 class Progress(BaseModel):
-    """``sent_until`` is domain time: everything before it was accepted. ``history`` counts the events of the ninety
-    days, ``events_sent`` all that ingest has accepted so far, each once however often it was sent. From domain time
-    ``real_pace_from`` on, if set, a second is a second; else the story runs on until it arrives at now."""
+    """``history`` counts the events of the ninety days, ``events_sent`` all that ingest has accepted so far, each once
+    however often it was sent; ``sent_until`` is the domain time before which everything was accepted.
+
+    A day of the story takes ``day_seconds``, until it arrives at now, from where on time is real. From domain time
+    ``real_pace_from`` on, if that is set, a second is a second although it is not now.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     begins: AwareDatetime
     seed: int = 1
+    day_seconds: float = 2.0
     phase: Phase = Phase.SENDING_HISTORY
     history: int = 0
     events_sent: int = 0
