@@ -8,8 +8,8 @@ Everything here is a pure function over frozen values: no I/O, no clock, no rand
 2. **What is known?** `facts`: `AccountFacts` is all that a score is made of. `profile`: who the account is.
 3. **What is looked at?** `model`: `HealthModel` is config/health/default.yaml, dimension → measure, each measure an
    input and a transform, and the lint that refuses a wrong one. It also says which facts it needs.
-4. **What does each measure see?** `readings`: the number, in words too, or why there is none (`Presence`).
-   `transforms`: from the number to marks, 0 to 100.
+4. **What does each measure see?** `readings`: the number or why there is none (`Presence`), in `words` too.
+   `open_cases`: which tickets still count. `transforms`: from the number to marks, 0 to 100.
 5. **What is the score?** `score`: the weight of what is missing goes to the rest, marks times weight in whole tenths of
    a point (`tenths`), so that the lines of a `Scorecard` add up to its score exactly. `reasons`: which lines moved it.
 6. **What does it mean?** `bands`: green, yellow, red, with hysteresis. `silence`: nobody came for longer than the

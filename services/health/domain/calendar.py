@@ -45,7 +45,7 @@ class Calendar(ConfigModel):
     zone: str
     weekend: tuple[Weekday, ...] = (Weekday.SATURDAY, Weekday.SUNDAY)
     holidays: tuple[Holiday, ...] = ()
-    yearly_holidays: tuple[YearlyHoliday, ...] = ()
+    yearly_holidays: tuple[YearlyHoliday, ...] = Field(default=(), max_length=100)
 
     @field_validator("zone")
     @classmethod
@@ -62,13 +62,6 @@ class Calendar(ConfigModel):
         if len(set(weekend)) == len(Weekday):
             raise ValueError("a weekend of seven days leaves no day to work")
         return weekend
-
-    @field_validator("yearly_holidays")
-    @classmethod
-    def _the_year_has_other_days(cls, days: tuple[YearlyHoliday, ...]) -> tuple[YearlyHoliday, ...]:
-        if len(days) > 100:
-            raise ValueError(f"{len(days)} yearly holidays; at most 100 make sense")
-        return days
 
     def is_working_day(self, day: date) -> bool:
         return (

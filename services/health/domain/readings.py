@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
@@ -23,11 +23,12 @@ from services.health.domain.model import (
     OpenCases,
     RatioToBaseline,
     Recency,
-    Step,
     Usage,
 )
-from services.health.domain.tenths import Tenths, exact, nearest
+from services.health.domain.open_cases import open_cases
+from services.health.domain.tenths import Tenths, exact
 from services.health.domain.transforms import bands_marks, linear_marks, median, ratio_marks, recency_marks
+from services.health.domain.words import as_amount, as_days, as_percent, as_threshold, so_many
 
 Events = Literal["activity"] | tuple[str, ...]
 
@@ -57,7 +58,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """``marks`` is None when the measure is not counted."""
+    """``value`` is ``raw`` in words. ``marks`` is None when the measure is not counted."""
 
     presence: Presence
     value: str
@@ -80,11 +81,43 @@ def read(measure: Measure, activity: Activity, facts: AccountFacts, as_of: datet
             reading = _of_a_number(measure.input, transform, activity, facts, today)
         case _:
             assert_never(measure.transform)
-    age = 0 if facts.first_seen_at is None else (today - day_of(facts.first_seen_at)).days
-    if reading.presence.counted and age < measure.warmup_days:
-        wait = f"{reading.value}; counted once the account is {_days(measure.warmup_days)} old"
-        return msgspec.structs.replace(reading, presence=Presence.WARMUP, marks=None, value=wait)
+    if reading.presence.counted and _age(facts, today) < measure.warmup_days:
+        return msgspec.structs.replace(
+            reading,
+            presence=Presence.WARMUP,
+            marks=None,
+            value=f"{reading.value}; counted once the account is {as_days(measure.warmup_days)} old",
+        )
     return reading
+
+
+class _About(msgspec.Struct, frozen=True):
+    """What is true of a measure whatever it sees."""
+
+    threshold: str
+    window: str
+
+    def counted(
+        self,
+        value: str,
+        raw: Fraction | None,
+        marks: Tenths,
+        *,
+        presence: Presence = Presence.MEASURED,
+        evidence: Evidence | None = None,
+    ) -> Reading:
+        return Reading(
+            presence=presence,
+            value=value,
+            threshold=self.threshold,
+            window=self.window,
+            raw=raw,
+            marks=marks,
+            evidence=evidence,
+        )
+
+    def left_out(self, presence: Presence, value: str) -> Reading:
+        return Reading(presence=presence, value=value, threshold=self.threshold, window=self.window)
 
 
 # --- against the account's own past ------------------------------------------------------------------------------
@@ -96,24 +129,26 @@ def _against_own_past(
     rows = _rows(events, activity, facts)
     current = _within(rows, transform.current_days, today)
     now = Fraction(_count(current), transform.current_days)
+    now_in_words = f"{so_many(now, 'call', 'calls')} a day"
     weeks = _baseline_weeks(rows, transform, facts, today)
-    words = _Words(
-        threshold=f"full marks from {_percent(transform.full_from)} of usual, none at {_percent(transform.zero_at)}",
-        window=f"last {_days(transform.current_days)} against days {transform.baseline_after_days + 1} to "
+    full, none = as_percent(exact(transform.full_from)), as_percent(exact(transform.zero_at))
+    about = _About(
+        threshold=f"full marks from {full} of usual, none at {none}",
+        window=f"last {as_days(transform.current_days)} against days {transform.baseline_after_days + 1} to "
         f"{transform.baseline_within_days} back",
     )
     if len(weeks) < transform.least_weeks:
         known = f"{len(weeks)} of {transform.least_weeks} weeks known that tell what is usual"
-        return words.left_out(Presence.WARMUP, f"{_amount(now)} a day; {known}")
+        return about.left_out(Presence.WARMUP, f"{now_in_words}; {known}")
     usual = median(weeks)
     if usual == 0 and now == 0 and events == "activity" and facts.last_activity_at is not None:
         # It stopped so long ago that even the baseline is empty: still silent, not without a past.
-        return words.counted("none any more", Fraction(0), 0, presence=Presence.SILENT)
+        return about.counted("none any more", Fraction(0), 0, presence=Presence.SILENT)
     if usual == 0:
-        return words.left_out(Presence.NEVER, f"{_amount(now)} a day; there is no usual to compare with")
+        return about.left_out(Presence.NEVER, f"{now_in_words}; there is no usual to compare with")
     ratio = now / usual
-    return words.counted(
-        f"{_amount(now)} a day, {_percent(ratio)} of the usual {_amount(usual)}",
+    return about.counted(
+        f"{now_in_words}, {as_percent(ratio)} of the usual {as_amount(usual)}",
         ratio,
         ratio_marks(ratio, transform),
         presence=Presence.MEASURED if now else Presence.SILENT,
@@ -128,11 +163,10 @@ def _baseline_weeks(
     calls: Counter[int] = Counter()
     for row in rows:
         calls[(today - row.day).days] += row.count
-    age = (today - day_of(facts.first_seen_at)).days if facts.first_seen_at else 0
     weeks = []
     for week in range(transform.weeks):
         latest = transform.baseline_after_days + 7 * week + 1
-        if age >= latest + 6:
+        if _age(facts, today) >= latest + 6:
             weeks.append(Fraction(sum(calls[back] for back in range(latest, latest + 7)), 7))
     return weeks
 
@@ -141,22 +175,19 @@ def _baseline_weeks(
 
 
 def _days_since(events: Events, transform: Recency, activity: Activity, facts: AccountFacts, today: date) -> Reading:
-    words = _Words(
-        threshold=f"full marks up to {_days(transform.full_until_days)}, none from {_days(transform.zero_from_days)}",
-        window="until today",
-    )
+    full, none = as_days(transform.full_until_days), as_days(transform.zero_from_days)
+    about = _About(threshold=f"full marks up to {full}, none from {none}", window="until today")
     if events == "activity":
         last = facts.last_activity_at
         if last is None:
-            return words.left_out(Presence.NEVER, "never active")
+            return about.left_out(Presence.NEVER, "never active")
     else:
         last = max((row.last_at for row in _rows(events, activity, facts)), default=None)
         if last is None:
-            long_ago = f"not within {_days(transform.zero_from_days)}"
-            return words.counted(long_ago, None, 0)
+            return about.counted(f"not within {none}", None, 0)
     days = max((today - day_of(last)).days, 0)
-    ago = "today" if days == 0 else f"{_days(days)} ago"
-    return words.counted(f"last active {ago}", Fraction(days), recency_marks(days, transform))
+    ago = "today" if days == 0 else f"{as_days(days)} ago"
+    return about.counted(f"last active {ago}", Fraction(days), recency_marks(days, transform))
 
 
 # --- a number, and marks for it ----------------------------------------------------------------------------------
@@ -165,89 +196,57 @@ def _days_since(events: Events, transform: Recency, activity: Activity, facts: A
 def _of_a_number(
     measured: Input, transform: Linear | Bands, activity: Activity, facts: AccountFacts, today: date
 ) -> Reading:
+    about = _About(threshold=as_threshold(transform), window=f"last {as_days(measured.window_days or 0)}")
     match measured:
         case Usage():
             rows = _within(_rows(measured.events, activity, facts), measured.window_days or 0, today)
-            words = _Words(_threshold(transform, _amount), f"last {_days(measured.window_days or 0)}")
-            return _marked(words, transform, f"{_count(rows)} calls", Fraction(_count(rows)), _evidence(rows))
+            calls = _count(rows)
+            return _marked(about, transform, so_many(calls, "call", "calls"), Fraction(calls), _evidence(rows))
         case FeaturesUsed():
             chosen: Events = "activity" if isinstance(measured.features, str) else measured.features
             rows = _within(_rows(chosen, activity, facts), measured.window_days, today)
             used = len({row.event for row in rows})
-            of_all = "" if isinstance(measured.features, str) else f" of {len(set(measured.features))}"
-            words = _Words(_threshold(transform, _amount), f"last {_days(measured.window_days)}")
-            return _marked(words, transform, f"{used}{of_all} features used", Fraction(used), _evidence(rows))
+            value = so_many(used, "feature used", "features used")
+            if not isinstance(measured.features, str):
+                value = f"{used} of {so_many(len(set(measured.features)), 'feature', 'features')} used"
+            return _marked(about, transform, value, Fraction(used), _evidence(rows))
         case ActivePeople():
-            return _people(measured, transform, facts)
+            return _people(about, measured, transform, facts)
         case OpenCases():
             cases = open_cases(measured, facts.occurrences, today)
-            words = _Words(
-                _threshold(transform, _amount), f"opened within {_days(measured.window_days)}, today included"
-            )
-            return _marked(words, transform, f"{len(cases)} open", Fraction(len(cases)), _evidence_of_cases(cases))
+            about = _About(threshold=about.threshold, window=f"opened in the {about.window}, today included")
+            return _marked(about, transform, f"{len(cases)} open", Fraction(len(cases)), _evidence_of_cases(cases))
         case _:
             assert_never(measured)
 
 
-def _people(measured: ActivePeople, transform: Linear | Bands, facts: AccountFacts) -> Reading:
+def _people(about: _About, measured: ActivePeople, transform: Linear | Bands, facts: AccountFacts) -> Reading:
     people = facts.active_people.get(measured.window_days, 0)
-    window = f"last {_days(measured.window_days)}"
+    in_words = so_many(people, "person", "people")
     if measured.per_trait is None:
-        return _marked(_Words(_threshold(transform, _amount), window), transform, f"{people} people", Fraction(people))
-    words = _Words(_threshold(transform, _percent), window)
+        return _marked(about, transform, in_words, Fraction(people))
+    about = _About(threshold=as_threshold(transform, as_percent), window=about.window)
     licensed = number(facts.traits.get(measured.per_trait))
     if licensed is None or licensed <= 0:
-        return words.left_out(Presence.NOT_APPLICABLE, f"{people} people; {measured.per_trait} is not known")
+        return about.left_out(Presence.NOT_APPLICABLE, f"{in_words}; {measured.per_trait} is not known")
     share = people / exact(licensed)
-    value = f"{people} people for {_amount(exact(licensed))} {measured.per_trait} ({_percent(share)})"
-    return _marked(words, transform, value, share)
-
-
-def open_cases(measured: OpenCases, occurrences: Iterable[Occurrence], today: date) -> list[Occurrence]:
-    """The latest opening of every case that was opened within the window and not closed since, oldest first."""
-    closed_at: dict[str | None, datetime] = {}
-    opened: dict[str, Occurrence] = {}
-    for one in sorted(occurrences, key=lambda one: (one.at, one.id)):
-        if one.event == measured.closed_by:
-            closed_at[_case(one, measured.matched_by)] = one.at
-        if one.event == measured.opened.event and _matches(one, measured.opened.where):
-            opened[_case(one, measured.matched_by) or one.id] = one
-    return sorted(
-        (
-            one
-            for one in opened.values()
-            if (today - day_of(one.at)).days < measured.window_days
-            and not _closed(closed_at.get(_case(one, measured.matched_by)), one.at)
-        ),
-        key=lambda one: (one.at, one.id),
-    )
-
-
-def _case(one: Occurrence, matched_by: str | None) -> str | None:
-    """The name of the case that an occurrence opens or closes; None when it does not say."""
-    return None if matched_by is None or matched_by not in one.properties else str(one.properties[matched_by])
-
-
-def _closed(closed_at: datetime | None, opened_at: datetime) -> bool:
-    return closed_at is not None and closed_at >= opened_at
-
-
-def _matches(one: Occurrence, where: Mapping[str, Sequence[str]]) -> bool:
-    return all(
-        name in one.properties
-        and str(one.properties[name]).strip().casefold() in {value.casefold() for value in values}
-        for name, values in where.items()
-    )
+    value = f"{in_words} for {as_amount(exact(licensed))} {measured.per_trait} ({as_percent(share)})"
+    return _marked(about, transform, value, share)
 
 
 def _marked(
-    words: _Words, transform: Linear | Bands, value: str, amount: Fraction, evidence: Evidence | None = None
+    about: _About, transform: Linear | Bands, value: str, raw: Fraction, evidence: Evidence | None = None
 ) -> Reading:
-    marks = linear_marks(amount, transform) if isinstance(transform, Linear) else bands_marks(amount, transform)
-    return words.counted(value, amount, marks, evidence=evidence)
+    marks = linear_marks(raw, transform) if isinstance(transform, Linear) else bands_marks(raw, transform)
+    return about.counted(value, raw, marks, evidence=evidence)
 
 
 # --- rows --------------------------------------------------------------------------------------------------------
+
+
+def _age(facts: AccountFacts, today: date) -> int:
+    """Days since anything first named the account."""
+    return (today - day_of(facts.first_seen_at)).days if facts.first_seen_at else 0
 
 
 def _events(measure: Measure) -> Events:
@@ -284,62 +283,3 @@ def _evidence_of_cases(cases: Sequence[Occurrence]) -> Evidence | None:
         return None
     first, last = cases[0], cases[-1]
     return Evidence(count=len(cases), first_at=first.at, last_at=last.at, first_id=first.id, last_id=last.id)
-
-
-# --- words -------------------------------------------------------------------------------------------------------
-
-
-class _Words(msgspec.Struct, frozen=True):
-    threshold: str
-    window: str
-
-    def counted(
-        self,
-        value: str,
-        raw: Fraction | None,
-        marks: Tenths,
-        *,
-        presence: Presence = Presence.MEASURED,
-        evidence: Evidence | None = None,
-    ) -> Reading:
-        return Reading(
-            presence=presence,
-            value=value,
-            threshold=self.threshold,
-            window=self.window,
-            raw=raw,
-            marks=marks,
-            evidence=evidence,
-        )
-
-    def left_out(self, presence: Presence, value: str) -> Reading:
-        return Reading(presence=presence, value=value, threshold=self.threshold, window=self.window)
-
-
-def _threshold(transform: Linear | Bands, written: Callable[[Fraction], str]) -> str:
-    if isinstance(transform, Linear):
-        full, none = written(exact(transform.full_from)), written(exact(transform.zero_at))
-        if transform.full_from > transform.zero_at:
-            return f"full marks from {full}, none at {none}"
-        return f"full marks up to {full}, none from {none}"
-    return ", ".join(_step(step, written) for step in transform.steps)
-
-
-def _step(step: Step, written: Callable[[Fraction], str]) -> str:
-    marks = "full marks" if step.marks == 100 else "none" if step.marks == 0 else f"{step.marks:g} of 100 marks"
-    lower = "" if step.at_least is None else f" from {written(exact(step.at_least))}"
-    upper = "" if step.below is None else f" below {written(exact(step.below))}"
-    return f"{marks}{lower}{upper}"
-
-
-def _amount(amount: Fraction) -> str:
-    """31, but 2.5: a decimal only where it matters."""
-    return str(nearest(amount)) if amount >= 10 or amount.denominator == 1 else f"{nearest(amount * 10) / 10:g}"
-
-
-def _percent(share: Fraction | float) -> str:
-    return f"{nearest((share if isinstance(share, Fraction) else exact(share)) * 100)} %"
-
-
-def _days(days: int) -> str:
-    return "1 day" if days == 1 else f"{days} days"

@@ -14,6 +14,9 @@ from libs.common.config_file import ConfigModel
 from services.health.domain.calendar import Calendar
 from services.health.domain.facts import ActiveDay
 
+RHYTHM_WITHIN = timedelta(days=730)
+"""An account's rhythm is how it behaved of late; one event of a broken clock, decades ago, is no part of it."""
+
 
 class SilenceRule(ConfigModel):
     """Silent is nothing for longer than ``least_working_days`` and than ``gap_multiple`` times the account's own
@@ -35,7 +38,8 @@ class SilenceState(msgspec.Struct, frozen=True):
 
 def silent_from(active_days: Sequence[ActiveDay], rule: SilenceRule, calendar: Calendar) -> datetime | None:
     """The exact moment from which the account is silent unless somebody does something; None without a rhythm."""
-    days = sorted(active_days)
+    latest = max((active.last_at for active in active_days), default=None)
+    days = sorted(active for active in active_days if latest and latest - active.last_at <= RHYTHM_WITHIN)
     if len(days) < rule.least_active_days:
         return None
     gaps = sorted(calendar.working_days_between(before.last_at, after.first_at) for before, after in pairwise(days))

@@ -29,7 +29,7 @@ class TestAgainstItsOwnPast:
         wild = [used(40, 5000)]
         read = self.read(account(counts=(*now, *past, *wild), active_days=(active(1),)))
         assert (read.presence, read.raw, read.marks) == (Presence.MEASURED, 0.75, 714)  # 0.25 / 0.35
-        assert read.value == "6 a day, 75 % of the usual 8"
+        assert read.value == "6 calls a day, 75 % of the usual 8"
         assert read.threshold == "full marks from 85 % of usual, none at 50 %"
         assert read.window == "last 21 days against days 29 to 84 back"
         assert read.evidence is not None
@@ -45,7 +45,7 @@ class TestAgainstItsOwnPast:
     def test_nothing_now_is_silence_and_counts_as_zero(self) -> None:
         read = self.read(account(counts=tuple(used(days_back, 8) for days_back in range(29, 85))))
         assert (read.presence, read.marks, read.lost) == (Presence.SILENT, 0, 1000)
-        assert read.value == "0 a day, 0 % of the usual 8"
+        assert read.value == "0 calls a day, 0 % of the usual 8"
 
     def test_whoever_stopped_before_the_baseline_is_still_silent(self) -> None:
         read = self.read(account(active_days=(active(100),)))
@@ -61,7 +61,7 @@ class TestAgainstItsOwnPast:
         young = self.read(account(counts=counts, first_seen_at=back(28 + 27)))
         assert (young.presence, young.value) == (
             Presence.WARMUP,
-            "8 a day; 3 of 4 weeks known that tell what is usual",
+            "8 calls a day; 3 of 4 weeks known that tell what is usual",
         )
         assert self.read(account(counts=counts, first_seen_at=back(28 + 28))).presence is Presence.MEASURED
         assert self.read(account(first_seen_at=None)).presence is Presence.WARMUP
@@ -210,7 +210,7 @@ class TestOpenCases:
     def test_evidence_names_the_events(self) -> None:
         read = line(account(occurrences=(ticket("1", 3), ticket("2", 2), ticket("3", 1))), **self.URGENT)
         assert read.value == "3 open"
-        assert read.window == "opened within 30 days, today included"
+        assert read.window == "opened in the last 30 days, today included"
         assert read.threshold == "full marks up to 0, none from 10"
         assert read.evidence is not None
         assert (read.evidence.first_id, read.evidence.last_id) == ("opened-1-3-10", "opened-3-1-10")

@@ -71,6 +71,12 @@ def test_an_episode_begins_once_and_ends_with_activity() -> None:
     assert settle_silence(back_again, moment + timedelta(days=60), moment + timedelta(days=60)).episode == 2
 
 
+def test_a_broken_clock_long_ago_is_no_part_of_the_rhythm() -> None:
+    broken = on([datetime(1971, 1, 1, tzinfo=UTC), datetime(1971, 1, 9, tzinfo=UTC)])
+    assert silent_from([*broken, *on(weekdays(20))], RULE, CALENDAR) == silent_from(on(weekdays(20)), RULE, CALENDAR)
+    assert silent_from([*broken, *on(weekdays(RULE.least_active_days - 1))], RULE, CALENDAR) is None
+
+
 def test_the_order_of_days_carries_no_meaning() -> None:
     days = on(weekdays(12))
     assert silent_from(days, RULE, CALENDAR) == silent_from(days[::-1], RULE, CALENDAR)
