@@ -1,0 +1,154 @@
+"""What reaches the log, and what is said of a log that does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import msgspec
+import pytest
+
+from libs.common.errors import RetryLater
+from libs.common.event_log import Record, StartAt, Subscription, TopicPartition
+from libs.common.events import decode
+from libs.common.testing import eventually
+from libs.common.topics import PARTITIONS, Topic
+from services.ingest.domain.acceptance import Limits
+from services.ingest.pressure import NotNow
+from services.ingest.publisher import LETTER_BYTES, Publisher
+from tests.unit.ingest.conftest import Accept, arrival
+
+
+class MemoryLog:
+    """An event log that keeps what is appended, unless it is told to fail or to hang."""
+
+    def __init__(self) -> None:
+        self.records: dict[Topic, list[Record]] = {topic: [] for topic in Topic}
+        self.failing = False
+        self.hanging = False
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def identity(self) -> str:
+        return "memory"
+
+    async def append(self, topic: Topic, records: Sequence[Record], partition: int | None = None) -> None:
+        await self._answer()
+        self.records[topic] += records
+
+    async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
+        await self._answer()
+        return {TopicPartition(topic, number): 0 for topic in topics for number in range(PARTITIONS)}
+
+    async def starts(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
+        return await self.ends(topics)
+
+    def subscribe(
+        self, group: str, topics: Sequence[Topic], start_at: StartAt
+    ) -> AbstractAsyncContextManager[Subscription]:
+        raise NotImplementedError("ingest reads nothing")
+
+    async def _answer(self) -> None:
+        if self.hanging:
+            await asyncio.Event().wait()
+        if self.failing:
+            raise RetryLater("the log sleeps")
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.fixture
+def publisher(log: MemoryLog) -> Publisher:
+    return Publisher(log, deadline_seconds=5)
+
+
+GOOD = {"type": "track", "event": "x", "userId": "u", "messageId": "good"}
+BAD = {"type": "track", "userId": "u", "messageId": "bad"}
+
+
+async def test_events_go_to_their_lane_and_rejects_to_its_dead_letters(
+    publisher: Publisher, log: MemoryLog, take: Accept
+) -> None:
+    outcome = take(GOOD, BAD)
+    await publisher.publish(outcome, arrival())
+    await publisher.publish(outcome, arrival(historical=True))
+    for lane in (Topic.TELEMETRY, Topic.TELEMETRY_IMPORT):
+        (record,) = log.records[lane]
+        assert decode(record.value) == outcome.accepted[0]
+        assert record.key == outcome.accepted[0].key
+        (letter,) = log.records[lane.dead_letters]
+        assert letter.value == msgspec.json.encode(BAD)
+        assert letter.key == b"1:source:7"
+        assert letter.headers["reason"] == b"missing_event"
+        assert letter.headers["message_id"] == b"bad"
+        assert letter.headers["group"] == b"ingest"
+
+
+async def test_surplus_events_travel_many_to_a_letter(publisher: Publisher, log: MemoryLog, take: Accept) -> None:
+    events = [{**GOOD, "messageId": str(n), "properties": {"x": "y" * 1000}} for n in range(2000)]
+    outcome = take(*events, limits=Limits(events=1))
+    await publisher.publish(outcome, arrival())
+    letters = log.records[Topic.TELEMETRY_DLQ]
+    assert len(letters) == 5
+    kept = [event for letter in letters for event in msgspec.json.decode(letter.value)]
+    assert kept == events[1:]
+    assert {letter.headers["reason"] for letter in letters} == {b"too_many_events"}
+
+
+async def test_a_letter_is_never_larger_than_the_log_takes(publisher: Publisher, log: MemoryLog, take: Accept) -> None:
+    huge = msgspec.json.encode({**GOOD, "properties": {"x": "y" * 2_000_000}})
+    await publisher.publish(take(huge), arrival())
+    (letter,) = log.records[Topic.TELEMETRY_DLQ]
+    assert letter.value == huge[:LETTER_BYTES]
+    assert letter.headers["whole_bytes"] == str(len(huge)).encode()
+
+
+@pytest.mark.parametrize("problem", ["failing", "hanging"])
+async def test_a_log_that_does_not_answer_in_time_is_not_now(log: MemoryLog, take: Accept, problem: str) -> None:
+    setattr(log, problem, True)
+    with pytest.raises(NotNow) as refusal:
+        await Publisher(log, deadline_seconds=0.05).publish(take(GOOD, BAD), arrival())
+    assert refusal.value.code == "log_unavailable"
+    assert 1 <= refusal.value.retry_after_seconds <= 300
+
+
+async def test_readiness_needs_one_answer_and_then_survives_short_failures(
+    publisher: Publisher, log: MemoryLog, take: Accept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.ingest.publisher.ASK_AGAIN_SECONDS", 0.01)
+    stopping = asyncio.Event()
+    watching = asyncio.create_task(publisher.watch(stopping))
+
+    async def ready() -> bool:
+        return await publisher.ready() is None
+
+    async def red() -> bool:
+        return not await ready()
+
+    log.failing = True
+    assert await publisher.ready() == "the event log has not answered yet"
+    log.failing = False
+    await eventually(ready)
+    log.failing = True
+    with pytest.raises(NotNow):
+        await publisher.publish(take(GOOD), arrival())
+    assert await ready()
+    monkeypatch.setattr("services.ingest.publisher.SILENT_SECONDS", 0.02)
+    await eventually(red)
+    assert "has not acknowledged" in (await publisher.ready() or "")
+    log.failing = False
+    await eventually(ready)
+    stopping.set()
+    await watching
+
+
+async def test_an_empty_batch_asks_nothing_of_the_log(publisher: Publisher, log: MemoryLog, take: Accept) -> None:
+    log.failing = True
+    await publisher.publish(take(), arrival())
+    assert await publisher.ready() == "the event log has not answered yet"
