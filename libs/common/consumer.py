@@ -142,6 +142,8 @@ class Consumer:
         """Process one batch, or leave the subscription where it can be tried again."""
         source = batch.source
         try:
+            if source in self._stopped:
+                await self._positions.find(source)  # an operator may have allowed more
             with _batches.labels(self._group).time():
                 await self._process(batch)
         except OwnershipLost:
@@ -158,8 +160,7 @@ class Consumer:
         except BreakerOpen as exc:
             logger.error("breaker_open", group=self._group, topic=source.topic, partition=source.partition)
             self._stopped[source] = str(exc)
-            # Asked anew, since an operator's allowance is written there.
-            subscription.rewind(source, await self._positions.find(source), self._breaker_pause_seconds)
+            subscription.rewind(source, self._positions.known(source), self._breaker_pause_seconds)
         else:
             self._retries.pop(source, None)
             self._stopped.pop(source, None)

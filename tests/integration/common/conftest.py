@@ -58,6 +58,21 @@ class World:
     async def until_caught_up(self, service: str = "tally", topic: str = "telemetry") -> None:
         await eventually(lambda: self.caught_up(service, topic), what=f"{service} has read all of {topic}")
 
+    async def position(self, partition: int, topic: str = "telemetry") -> int:
+        """How far ``tally`` has read a partition."""
+        return (
+            await self.ask(
+                "SELECT next FROM tally.consumer_position WHERE topic = $1 AND partition = $2", topic, partition
+            )
+            or 0
+        )
+
+    async def until_passed(self, partition: int, position: int) -> None:
+        async def passed() -> bool:
+            return await self.position(partition) >= position
+
+        await eventually(passed, what=f"partition {partition} is read up to {position}")
+
     @contextlib.asynccontextmanager
     async def running(self, *loops: Any) -> AsyncIterator[None]:
         """Consumers or relays at work; a failure of one of them is the test's."""
@@ -70,9 +85,9 @@ class World:
             finally:
                 stopping.set()
 
-    async def run_until_caught_up(self, consumer: Consumer) -> None:
+    async def run_until_caught_up(self, consumer: Consumer, service: str = "tally") -> None:
         async with self.running(consumer):
-            await self.until_caught_up()
+            await self.until_caught_up(service)
 
 
 @pytest.fixture
