@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -133,7 +134,13 @@ class ScoreWorker:
         except Exception as exc:
             _failed.inc()
             workspace, account = candidate.key
-            logger.error("scoring_failed", workspace=workspace, account=account, exc_info=exc)
+            logger.error(
+                "scoring_failed",
+                workspace=workspace,
+                account=account,
+                error=type(exc).__name__,
+                frames=traceback.format_tb(exc.__traceback__)[-3:],  # not the message, which may hold a customer's data
+            )
             async with self._database.transaction() as connection:
                 await schedule.rest(connection, candidate.key, FAILED_RESTS_FOR)
             return False

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -15,8 +15,8 @@ import msgspec
 from libs.common.clock import FixedClock
 from libs.common.db import Database, text
 from libs.common.events import (
-    AccountChanged,
-    Event,
+    AccountEvent,
+    AccountFinding,
     SourceWentLive,
     TelemetryKind,
     TelemetryReceived,
@@ -34,8 +34,6 @@ CONFIG = Path(__file__).parents[3] / "config"
 MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 SOURCE = 1
-
-E = TypeVar("E", bound=Event)
 
 
 class World:
@@ -118,6 +116,16 @@ class World:
     async def go_live(self, source: int = SOURCE, workspace: int = 1) -> None:
         await self.read_marks(self.marks(source, workspace))
 
+    async def establish(self, *accounts: str, users: int = 3, days: int = 90, **fields: Any) -> None:
+        """Healthy accounts with a past, up to the clock's day, from a source that has then gone live."""
+        first = self.clock.at - days * DAY
+        for account in accounts:
+            people = [f"{account}-{n}" for n in range(users)]
+            await self.tell(self.routine(account, people, first, days, **fields))
+            await self.tell([self.group(None, account, first, traits={"seats": users}, **fields)])
+        await self.go_live(fields.get("source", SOURCE), fields.get("workspace", 1))
+        await self.settle()
+
     # --- time ---
 
     async def read_up_to(
@@ -144,6 +152,8 @@ class World:
         """Route and score until nothing is due any more, however far the log has been read."""
         while await self.router.route_once() or await self.score_worker.score_round():
             pass
+        set_aside = await self.rows("SELECT account_id FROM schedule WHERE not_before > now() + interval '10 seconds'")
+        assert set_aside == [], "their scoring broke; the log says how"
 
     async def pass_time(self, until: datetime, step: timedelta = HOUR) -> None:
         while self.clock.at < until:
@@ -167,13 +177,14 @@ class World:
         )
         return row
 
-    async def told(self) -> list[Event]:
+    async def told(self) -> list[AccountEvent]:
         """Everything in the outbox, oldest first; nothing publishes it here."""
-        return [decode(bytes(row["value"])) for row in await self.rows("SELECT value FROM outbox ORDER BY id")]
+        events = [decode(bytes(row["value"])) for row in await self.rows("SELECT value FROM outbox ORDER BY id")]
+        return [event for event in events if isinstance(event, AccountEvent)]
 
-    async def findings(self) -> list[Event]:
+    async def findings(self) -> list[AccountFinding]:
         """What is told beside snapshots."""
-        return [event for event in await self.told() if not isinstance(event, AccountChanged)]
+        return [event for event in await self.told() if isinstance(event, AccountFinding)]
 
     async def usage(self, account: str, workspace: int = 1) -> dict[tuple[str, str], int]:
         rows = await self.rows(
