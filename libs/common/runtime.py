@@ -82,6 +82,7 @@ async def _run(compose: Callable[[], Service]) -> int:
             server_header=False,
             lifespan="off",
             ws="none",
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=REQUEST_SECONDS,
         )

@@ -18,7 +18,12 @@ _SCHEMAS: dict[str, Any] = {
         "`anonymousId` or an account.",
         "properties": {
             "type": {"enum": ["track", "identify", "group", "page", "screen", "alias"]},
-            "messageId": {"type": "string", "maxLength": 100, "description": "opaque; the same id counts once"},
+            "messageId": {
+                "type": "string",
+                "maxLength": 100,
+                "description": "opaque; the same id counts once. Without one, an event with a timestamp counts once too, "
+                "and an event without either at least once",
+            },
             "userId": _ID,
             "anonymousId": _ID,
             "previousId": _ID,

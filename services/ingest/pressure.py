@@ -29,6 +29,7 @@ class InFlight:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._held_bytes = 0
+        _held.set_function(lambda: self._held_bytes)
 
     @contextmanager
     def request(self) -> Iterator[Share]:
@@ -38,16 +39,13 @@ class InFlight:
             share.add(REQUEST_BYTES)
             yield share
         finally:
-            self._change(-share.held_bytes)
-
-    def _change(self, by: int) -> None:
-        self._held_bytes += by
-        _held.set(self._held_bytes)
+            self._held_bytes -= share.held_bytes
 
     def take(self, count: int) -> None:
+        """Raises NotNow. Whoever takes outside of a request's share never gives back."""
         if self._held_bytes + count > self._limit_bytes:
             raise NotNow("busy", "Too many bytes are on their way through here just now; send this again.", 2)
-        self._change(count)
+        self._held_bytes += count
 
 
 class Share:

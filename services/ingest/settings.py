@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from libs.common.settings import CommonSettings
 from services.ingest.domain.acceptance import Limits
 from services.ingest.domain.accounts import AccountNames
+from services.ingest.pressure import REQUEST_BYTES
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Comma separated."""
@@ -25,7 +26,7 @@ class IngestSettings(CommonSettings):
     ingest_event_limit_bytes: int = Field(default=64 * 1024, ge=1024, le=512 * 1024)
     ingest_batch_limit_events: int = Field(default=2500, ge=1, le=10_000)
     ingest_in_flight_limit_bytes: int = Field(
-        default=64 * 1024 * 1024, ge=6 * 1024 * 1024, description="of all requests in hand; over it they get 503"
+        default=64 * 1024 * 1024, description="of all requests in hand; over it they get 503"
     )
     ingest_append_deadline_seconds: float = Field(default=5, gt=0, le=5, description="for the event log; then 503")
     ingest_key_cache_seconds: float = Field(default=5, ge=0, le=60, description="until a revoked key is refused")
@@ -36,6 +37,16 @@ class IngestSettings(CommonSettings):
     ingest_account_groups: Names = Field(
         default=AccountNames().groups, description="groups in $groups that are accounts"
     )
+
+    @field_validator("ingest_in_flight_limit_bytes")
+    @classmethod
+    def _holds_one_body(cls, limit: int, others: ValidationInfo) -> int:
+        body = others.data.get("ingest_body_limit_bytes", 0)
+        if limit < body + REQUEST_BYTES:
+            raise ValueError(
+                f"must be more than KIZASHI_INGEST_BODY_LIMIT_BYTES ({body}), or no such body is ever taken"
+            )
+        return limit
 
     @field_validator("ingest_account_properties", "ingest_account_groups", mode="before")
     @classmethod
