@@ -21,8 +21,8 @@ _SCHEMAS: dict[str, Any] = {
             "messageId": {
                 "type": "string",
                 "maxLength": 100,
-                "description": "opaque; the same id counts once. Without one, an event with a timestamp counts once too, "
-                "and an event without either at least once",
+                "description": "opaque; the same id counts once. Without it an event with a timestamp counts once, "
+                "one without at least once",
             },
             "userId": _ID,
             "anonymousId": _ID,
