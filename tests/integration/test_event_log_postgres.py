@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from deploy.local.postgres import EmbeddedPostgres
-from libs.common.errors import NotStarted, RetryLater
+from libs.common.errors import NotStarted, PositionLost, RetryLater
 from libs.common.event_log import EventLog, Record, TopicPartition
 from libs.common.event_log_open import event_log
 from libs.common.event_log_postgres import PostgresEventLog
@@ -206,6 +206,33 @@ async def test_days_out_of_order_are_read_in_the_order_of_positions(log: EventLo
         batch = await subscription.next_batch(10, 5)
     assert batch is not None
     assert [(record.offset, record.value) for record in batch.records] == [(0, b"a"), (1, b"b"), (2, b"c")]
+
+
+async def test_a_day_dropped_between_two_looks_is_loss_and_not_an_empty_batch(
+    log: EventLog, owner: asyncpg.Connection, database: TestDatabase
+) -> None:
+    """The reader has been told that there is more, and its fetch waits for the drop."""
+
+    async def start_at(source: TopicPartition) -> int:
+        return 0
+
+    await append_on(owner, ago(9), [b"a", b"b", b"c"])
+    dropping = await asyncpg.connect(database.owner_url)
+    async with log.subscribe("group", [TOPIC], start_at) as subscription:
+        assert await subscription.next_batch(1, 5) is not None
+        async with dropping.transaction():
+            await dropping.execute("DELETE FROM log.group_position")
+            assert await drop_old_days(dropping, 7) == [(ago(9), None)]
+            fetching = asyncio.create_task(subscription.next_batch(1, 5))
+
+            async def fetch_waits() -> bool:
+                waiting: bool = await owner.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+                return waiting
+
+            await eventually(fetch_waits)
+        with pytest.raises(PositionLost, match="older records were dropped"):
+            await fetching
+    await dropping.close()
 
 
 async def test_a_full_topic_delays_another_by_a_batch_and_not_by_twelve(log: EventLog) -> None:
