@@ -67,7 +67,11 @@ def compose() -> Service:
         clock=clock,
         timekeeping=True,
     )
-    probes = Probes(live=[consumer.live], ready=[consumer.ready, partial(_database_answers, worker_db)])
+    router, score_worker = Router(worker_db), ScoreWorker(worker_db, clock, rules)
+    probes = Probes(
+        live=[consumer.live, router.live, score_worker.live],
+        ready=[consumer.ready, partial(_database_answers, worker_db)],
+    )
     app = make_app("Kizashi health", "How accounts are doing, and why.", probes)
     app.include_router(routes(api_db, clock))
     app.include_router(dead_letters.routes(api_db, group="health"))
@@ -81,8 +85,8 @@ def compose() -> Service:
         open=[log.open],
         tasks=[
             partial(consumer.run, stopping),
-            partial(Router(worker_db).run, stopping),
-            partial(ScoreWorker(worker_db, clock, rules).run, stopping),
+            partial(router.run, stopping),
+            partial(score_worker.run, stopping),
             partial(Relay("health", worker_db, log, lock_url=url).run, stopping),
         ],
         close=[log.close, worker_db.close, api_db.close],

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
+from time import monotonic
 
 from libs.common.db import AsyncConnection, Database, see_workspaces
 from libs.common.errors import RetryLater
@@ -26,6 +27,7 @@ IMPORTED_AT_ONCE = 500
 """Each lane has its own share of a round, so that a backfill delays no news by more than a round."""
 IDLE_SECONDS = 0.05
 BACK_OFF_SECONDS = 0.5
+LIVE_SECONDS = 60.0
 
 ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 """Of work that waits for no fact."""
@@ -41,10 +43,17 @@ class Router:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._turned_at = monotonic()
+
+    async def live(self) -> str | None:
+        """A liveness check: the loop turned within the last minute."""
+        idle = monotonic() - self._turned_at
+        return f"the router has not turned for {idle:.0f} s" if idle > LIVE_SECONDS else None
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until ``stopping`` is set; a lost database is waited for."""
         while not stopping.is_set():
+            self._turned_at = monotonic()
             try:
                 if not await self.route_once():
                     await pause(stopping, IDLE_SECONDS)

@@ -46,6 +46,7 @@ SIDE_BY_SIDE = 4
 """Accounts that one process scores at the same time: most of a scoring is waiting for the database."""
 IDLE_SECONDS = 0.05
 BACK_OFF_SECONDS = 0.5
+LIVE_SECONDS = 60.0
 FAILED_RESTS_FOR = timedelta(minutes=1)
 
 _scored = Counter("kizashi_health_scored_accounts_total", "Scorings", ["cause"], registry=REGISTRY)
@@ -76,11 +77,18 @@ class ScoreWorker:
         self._clock = clock
         self._rules = rules
         self._pace = pace
+        self._turned_at = monotonic()
         self._activity_digest = _digest_of(rules.model.activity)
+
+    async def live(self) -> str | None:
+        """A liveness check: the loop turned within the last minute."""
+        idle = monotonic() - self._turned_at
+        return f"the score worker has not turned for {idle:.0f} s" if idle > LIVE_SECONDS else None
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until ``stopping`` is set; scorings in hand are finished first, and a lost database is waited for."""
         while not stopping.is_set():
+            self._turned_at = monotonic()
             try:
                 if not await self.score_round():
                     await pause(stopping, IDLE_SECONDS)
@@ -100,6 +108,7 @@ class ScoreWorker:
 
         async def in_turn(candidate: Candidate) -> bool:
             async with turn:
+                self._turned_at = monotonic()
                 return await self._score_or_set_aside(candidate, reached)
 
         outcomes = await asyncio.gather(*(in_turn(one) for one in candidates), return_exceptions=True)
