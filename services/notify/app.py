@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 
@@ -10,7 +11,7 @@ from libs.common import dead_letters, failpoints
 from libs.common.consumer import Consumer, handles
 from libs.common.db import Database
 from libs.common.event_log_open import event_log
-from libs.common.events import TouchCancelled, TouchRequested
+from libs.common.events import Channel, TouchCancelled, TouchRequested
 from libs.common.observability import configure_logging
 from libs.common.outbox import Relay
 from libs.common.runtime import Service
@@ -22,12 +23,15 @@ from services.notify.handlers import TouchHandlers
 from services.notify.sender import Sender, Timing
 from services.notify.settings import NotifySettings
 from services.notify.templates import Templates
+from services.notify.transport import Transport
 from services.notify.transports import transports_for
 
 NAME = "notify"
 
 
-def compose() -> Service:
+def compose(
+    carriers: Callable[[NotifySettings, Templates], Mapping[Channel, Transport]] = transports_for,
+) -> Service:
     """Everything wired, nothing started. Raises NotStarted for a setting or a template with a mistake."""
     settings = load(NotifySettings, NAME)
     configure_logging(NAME, settings.logging_level)
@@ -38,7 +42,7 @@ def compose() -> Service:
     api_db = Database(url, role="kizashi_notify_api", schema=NAME)
     log = event_log(settings.event_log_url, name=NAME, retention_days=settings.log_retention_days)
     templates = Templates(settings.config_dir, settings.notify_language)
-    transports = transports_for(settings, templates)
+    transports = carriers(settings, templates)
     handlers = TouchHandlers(transports)
     consumer = Consumer(
         group=NAME,

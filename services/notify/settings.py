@@ -66,6 +66,14 @@ class NotifySettings(CommonSettings):
             raise ValueError("none is only for a mail server on this machine")
         return tls
 
+    @field_validator("notify_client_timeout_seconds")
+    @classmethod
+    def _ends_within_the_lease(cls, timeout: float, others: ValidationInfo) -> float:
+        lease = others.data.get("notify_lease_seconds", timeout)
+        if timeout > lease / 2:
+            raise ValueError("must be at most half of KIZASHI_NOTIFY_LEASE_SECONDS, so that a call ends within it")
+        return timeout
+
     @field_validator("notify_mail_from")
     @classmethod
     def _has_a_domain(cls, sender: str) -> str:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from deploy.local.inbox.messages import Email, SlackMessage
-from deploy.local.inbox.server import Inbox, running_inbox
+from deploy.local.inbox.server import WEBHOOK_CHANNEL, Inbox, running_inbox
 from libs.common import outbox
 from libs.common.clock import FixedClock
 from libs.common.db import Database
@@ -31,9 +31,9 @@ from services.notify.transport import Transport
 from tests.conftest import TestDatabase
 from tests.unit.notify.samples import NOW, templates
 
-SLACK_CHANNELS = frozenset({"customer-success", "pool", *(f"team-{n}" for n in range(10))})
+SLACK_CHANNELS = frozenset({WEBHOOK_CHANNEL, "customer-success", "pool", *(f"team-{n}" for n in range(10))})
 TIMEOUT_SECONDS = 1.0
-TIMING = Timing(lease=timedelta(seconds=1), grace=timedelta(seconds=1.5), margin=timedelta(seconds=0.3))
+TIMING = Timing(lease=timedelta(seconds=2), grace=timedelta(seconds=1.3), margin=timedelta(seconds=0.3))
 TEMPLATES = templates()
 
 
