@@ -34,6 +34,7 @@ LIVE_SECONDS = 60.0
 
 _records = Counter("kizashi_consumer_records_total", "Records by outcome", ["group", "outcome"], registry=REGISTRY)
 _batches = Histogram("kizashi_consumer_batch_seconds", "Time of one batch", ["group"], registry=REGISTRY)
+_retried = Counter("kizashi_consumer_retries_total", "Batches to be tried again", ["group"], registry=REGISTRY)
 _ownership_lost = Counter("kizashi_consumer_ownership_lost_total", "Compare-and-set lost", ["group"], registry=REGISTRY)
 _position_lost = Counter("kizashi_consumer_position_lost_total", "Records lost", ["group"], registry=REGISTRY)
 
@@ -153,6 +154,7 @@ class Consumer:
         except RetryLater as exc:
             retries = self._retries[source] = self._retries.get(source, 0) + 1
             seconds = min(0.1 * 2 ** min(retries, 10), 5.0)
+            _retried.labels(self._group).inc()
             logger.warning("batch_retries", group=self._group, seconds=seconds, detail=str(exc))
             subscription.rewind(source, self._positions.known(source), seconds)
             self._batch_size = max(1, self._batch_size // 2)  # it may have been too much for a deadline, or for memory

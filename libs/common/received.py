@@ -57,13 +57,13 @@ def open_batch(batch: Batch, group: str, refused_in_a_row: int) -> Opened:
 def one_more_refused(refused_in_a_row: int, why: Exception) -> int:
     """Raises BreakerOpen when that is one too many."""
     if refused_in_a_row >= BREAKER_LIMIT:
-        raise BreakerOpen(f"{BREAKER_LIMIT} records in a row were refused; the next one: {sentence_of(why)}") from why
+        # Its reason and not its message, which may hold a customer's data: readiness shows this to everybody.
+        raise BreakerOpen(f"{BREAKER_LIMIT} records in a row were refused; the next one: {_reason_of(why)}") from why
     return refused_in_a_row + 1
 
 
 def letter_about(source: TopicPartition, record: ReadRecord, why: Exception) -> DeadLetter:
-    reason = why.reason if isinstance(why, InvalidEvent) else type(why).__name__
-    return DeadLetter(source, record, _workspace_of(record), _claim_of(record), reason, sentence_of(why))
+    return DeadLetter(source, record, _workspace_of(record), _claim_of(record), _reason_of(why), sentence_of(why))
 
 
 def halves(batch: Batch) -> tuple[Batch, Batch]:
@@ -74,6 +74,10 @@ def halves(batch: Batch) -> tuple[Batch, Batch]:
         Batch(batch.source, batch.start, border, batch.records[:middle]),
         Batch(batch.source, border, batch.end, batch.records[middle:]),
     )
+
+
+def _reason_of(why: Exception) -> str:
+    return why.reason if isinstance(why, InvalidEvent) else type(why).__name__
 
 
 def _replay_of(record: ReadRecord) -> uuid.UUID | None:

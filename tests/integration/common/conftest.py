@@ -25,6 +25,7 @@ class World:
     """What a test sees: ``owner`` reads everything, ``worker`` is what ``tally`` itself may do."""
 
     url: str
+    owner_url: str
     owner: asyncpg.Connection
     worker: Database
     log: EventLog
@@ -98,7 +99,7 @@ async def world(database: TestDatabase) -> AsyncIterator[World]:
     log = event_log(database.url, name="test")
     await log.open()
     worker = tally.worker(database.url, "tally")
-    yield World(database.url, owner, worker, log)
+    yield World(database.url, database.owner_url, owner, worker, log)
     await worker.close()
     await log.close()
     await owner.close()

@@ -3,6 +3,7 @@ shows."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -99,7 +100,7 @@ async def on_telemetry_received(connection: AsyncConnection, events: list[Teleme
         {
             "workspaces": [event.workspace for event in events],
             "ids": [event.id for event in events],
-            "notes": [r'{"nul": "\u0000"}' if event.event == "nul" else "{}" for event in events],
+            "notes": [r'"\u0000"' if event.event == "nul" else f'{{"by": {os.getpid()}}}' for event in events],
         },
     )
     await connection.execute(
