@@ -68,7 +68,7 @@ def load(settings_class: type[S], service: str | None = None) -> S:
     A variable that begins with the prefix and that nobody knows is a misspelling, hence an error; those of other
     services are theirs to check.
     """
-    known = {_variable(settings_class, name) for name in settings_class.model_fields}
+    known = {variable_of(settings_class, name) for name in settings_class.model_fields}
     others = tuple(f"{PREFIX}{name.upper()}_" for name in (*SERVICES, *OTHER_PREFIXES) if name != service)
     for variable in sorted(os.environ):
         if variable.startswith(PREFIX) and variable not in known and not variable.startswith(others):
@@ -81,10 +81,11 @@ def load(settings_class: type[S], service: str | None = None) -> S:
         first: Any = exc.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         problem = "is not set" if first["type"] == "missing" else f"is not valid: {first['msg']}"
-        raise NotStarted(f"{_variable(settings_class, name)} {problem}; see .env.example.") from exc
+        raise NotStarted(f"{variable_of(settings_class, name)} {problem}; see .env.example.") from exc
 
 
-def _variable(settings_class: type[CommonSettings], field: str) -> str:
+def variable_of(settings_class: type[CommonSettings], field: str) -> str:
+    """The environment variable of a setting."""
     found = settings_class.model_fields.get(field)
     if found is not None and isinstance(found.validation_alias, str):
         return found.validation_alias.upper()
