@@ -134,7 +134,7 @@ def routes(database: Database, templates: Templates) -> APIRouter:
     @router.get("/deliveries", tags=["deliveries"], summary="What was told, to whom, why not, and what still waits")
     async def list_deliveries(
         who: Principal = reader,
-        account: Annotated[str | None, Query(max_length=512)] = None,
+        account: Annotated[str | None, Query(max_length=512, pattern=r"^[^\x00]*$")] = None,
         state: State | None = None,
         channel: Channel | None = None,
         cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$")] = None,
@@ -199,7 +199,7 @@ def routes(database: Database, templates: Templates) -> APIRouter:
 
     @router.delete("/suppressions", tags=["suppression list"], summary="Let somebody be told again")
     async def remove_suppression(
-        channel: Channel, target: Annotated[str, Query(max_length=320)], who: Principal = admin
+        channel: Channel, target: Annotated[Line, Query()], who: Principal = admin
     ) -> SuppressionList:
         async with database.transaction([who.workspace]) as connection:
             if not await policy.allow_target(connection, who.workspace, channel, target):
