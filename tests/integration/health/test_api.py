@@ -5,32 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
-import asyncpg
 import httpx
 import pytest
 
-from libs.common.api_keys import new_api_key
 from libs.common.db import Database
 from libs.common.web import Probes, make_app
 from services.health.api import routes
-from tests.integration.health.world import DAY, MONDAY, World
+from tests.integration.health.world import DAY, MONDAY, World, key_for
 
 HOSTILE = "a/b c?d=%2F#é\"'/health"
-
-
-async def _key(here: World, workspace: int, *scopes: str) -> str:
-    key = new_api_key()
-    owner = await asyncpg.connect(here.database.owner_url)
-    await owner.execute(
-        "INSERT INTO access.api_key (public_id, workspace_id, name, secret_hash, scopes) "
-        "VALUES ($1, $2, 'test', $3, $4)",
-        key.public_id,
-        workspace,
-        key.secret_hash,
-        list(scopes),
-    )
-    await owner.close()
-    return key.token
 
 
 @pytest.fixture
@@ -39,7 +22,7 @@ async def api(here: World) -> AsyncIterator[httpx.AsyncClient]:
     database = Database(here.database.url, role="kizashi_health_api", schema="health")
     app = make_app("health", "test", Probes())
     app.include_router(routes(database, here.clock))
-    headers = {"Authorization": f"Bearer {await _key(here, 1, 'read')}"}
+    headers = await key_for(here, 1, "read")
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://health", headers=headers
     ) as client:
@@ -180,5 +163,4 @@ async def test_progress_follows_facts_on_their_way_to_scores(here: World, api: h
 )
 async def test_every_page_wants_a_key_that_may_read(here: World, api: httpx.AsyncClient, path: str) -> None:
     assert (await api.get(path, headers={"Authorization": ""})).status_code == 401
-    writer = {"Authorization": f"Bearer {await _key(here, 1, 'write')}"}
-    assert (await api.get(path, headers=writer)).status_code == 403
+    assert (await api.get(path, headers=await key_for(here, 1, "write"))).status_code == 403

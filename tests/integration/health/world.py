@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from libs.common.api_keys import new_api_key
 from libs.common.clock import FixedClock
 from libs.common.db import Database, text
 from libs.common.events import (
@@ -204,3 +205,19 @@ async def world(database: TestDatabase, at: datetime = MONDAY) -> AsyncIterator[
         yield made
     finally:
         await made.worker_db.close()
+
+
+async def key_for(here: World, workspace: int, *scopes: str) -> dict[str, str]:
+    """The header of a caller."""
+    key = new_api_key()
+    owner = await asyncpg.connect(here.database.owner_url)
+    await owner.execute(
+        "INSERT INTO access.api_key (public_id, workspace_id, name, secret_hash, scopes) "
+        "VALUES ($1, $2, 'test', $3, $4)",
+        key.public_id,
+        workspace,
+        key.secret_hash,
+        list(scopes),
+    )
+    await owner.close()
+    return {"Authorization": f"Bearer {key.token}"}
