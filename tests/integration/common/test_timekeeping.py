@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
 from libs.common.clock import FixedClock, wall_now
-from libs.common.event_log import TopicPartition
+from libs.common.event_log import Batch, TopicPartition
 from libs.common.testing import eventually
 from libs.common.topics import PARTITIONS, Topic, partition_of
 from tests.integration.common.conftest import World
+from tests.integration.common.scripted_log import ScriptedLog
 from tests.integration.common.tally import publish, tally, telemetry
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -77,6 +79,37 @@ async def test_it_is_never_ahead_while_partitions_change_hands(world: World) -> 
     assert witness.looks > 10
     assert witness.came_forward > 0
     assert set(await world.times()) == set(witness.accepted)
+
+
+class BusyLog(ScriptedLog):
+    """While it says where it ends, an hour passes and more is accepted."""
+
+    def __init__(self, clock: FixedClock) -> None:
+        super().__init__([Batch(TopicPartition(Topic.TELEMETRY, 0), 0, 0, [])])
+        self.clock = clock
+
+    async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
+        ends = await super().ends(topics)
+        self.clock.advance(timedelta(hours=1))
+        return ends
+
+
+async def test_what_is_accepted_while_the_log_is_asked_does_not_count(world: World) -> None:
+    clock = FixedClock(NOON)
+    async with world.running(tally(BusyLog(clock), world.worker, timekeeping=True, clock=clock)):
+        for hours in (1, 2, 3):
+            assert await comes_to(world, NOON + timedelta(hours=hours)) < clock.now()
+
+
+async def comes_to(world: World, moment: datetime) -> datetime:
+    """Waits until some partition has come to the moment; the answer is the latest that one has come to."""
+
+    async def there() -> bool:
+        return bool(await world.ask("SELECT max(caught_up_to) >= $1 FROM tally.consumer_position", moment))
+
+    await eventually(there, what=f"{moment} has come")
+    latest: datetime = await world.ask("SELECT max(caught_up_to) FROM tally.consumer_position")
+    return latest
 
 
 async def test_it_comes_forward_where_nothing_happens(world: World) -> None:
