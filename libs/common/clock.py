@@ -42,22 +42,26 @@ class Declaration:
     """A straight line through (wall anchor, domain anchor) up to real time; rate is domain seconds per real second.
 
     Domain time never runs backwards and is never later than real time: an accelerated clock that arrives at now is the
-    real clock from then on.
+    real clock from then on. It stands still at ``until``, if that is set: whoever makes the events of an accelerated
+    time moves it on, so that no time passes in which nothing could happen.
     """
 
     wall_anchor: datetime
     domain_anchor: datetime
     rate: float
+    until: datetime | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for a line that would run backwards, or moments that name no time zone."""
         if not 0 <= self.rate < float("inf"):
             raise ValueError(f"the rate is {self.rate}, but time does not run backwards or arrive at once")
-        if self.wall_anchor.utcoffset() is None or self.domain_anchor.utcoffset() is None:
-            raise ValueError("an anchor lacks its time zone")
+        moments = (self.wall_anchor, self.domain_anchor, self.until or self.wall_anchor)
+        if any(moment.utcoffset() is None for moment in moments):
+            raise ValueError("a moment lacks its time zone")
 
     def domain_time(self, wall: datetime) -> datetime:
-        return wall if self._has_arrived(wall) else self.domain_anchor + self._passed(wall)
+        shown = wall if self._has_arrived(wall) else self.domain_anchor + self._passed(wall)
+        return shown if self.until is None else min(shown, self.until)
 
     def wall_time(self, moment: datetime) -> datetime:
         """The inverse. A clock that stands still shows one moment only; for any other the answer is ``moment``."""
@@ -81,6 +85,7 @@ class Declaration:
                     "wall_anchor": self.wall_anchor.isoformat(),
                     "domain_anchor": self.domain_anchor.isoformat(),
                     "rate": self.rate,
+                    "until": self.until and self.until.isoformat(),
                 }
             )
         )
@@ -90,12 +95,14 @@ class Declaration:
     def read(cls, path: Path) -> Declaration:
         try:
             fields = json.loads(path.read_text())
+            until = fields.get("until")
             return cls(
                 wall_anchor=datetime.fromisoformat(fields["wall_anchor"]),
                 domain_anchor=datetime.fromisoformat(fields["domain_anchor"]),
                 rate=float(fields["rate"]),
+                until=datetime.fromisoformat(until) if until else None,
             )
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             raise NotStarted(
                 f"The domain clock file {path} cannot be read ({exc}); "
                 "write it anew or unset KIZASHI_DOMAIN_CLOCK_FILE."

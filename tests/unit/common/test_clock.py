@@ -47,6 +47,20 @@ def test_an_accelerated_clock_arrives_at_now_and_then_is_the_real_clock() -> Non
         assert declaration.wall_time(NOW + later) == NOW + later
 
 
+def test_a_clock_stands_still_where_it_may_not_go_on() -> None:
+    declaration = Declaration(NOW, NOW - timedelta(days=30), A_DAY_IN_TWO_SECONDS, until=NOW - timedelta(days=29))
+    assert declaration.domain_time(NOW + timedelta(seconds=1)) == NOW - timedelta(days=29, hours=12)
+    for later in (timedelta(seconds=3), timedelta(days=100)):
+        assert declaration.domain_time(NOW + later) == NOW - timedelta(days=29)
+
+
+def test_what_is_declared_is_read_back(tmp_path: Path) -> None:
+    for until in (None, NOW):
+        declaration = Declaration(NOW, NOW - timedelta(days=30), A_DAY_IN_TWO_SECONDS, until)
+        declaration.write(tmp_path / "clock.json")
+        assert Declaration.read(tmp_path / "clock.json") == declaration
+
+
 def test_moments_long_before_the_demo_have_a_real_time() -> None:
     declaration = Declaration(NOW, NOW - timedelta(days=30), A_DAY_IN_TWO_SECONDS)
     assert declaration.wall_time(NOW - timedelta(days=120)) == NOW - timedelta(seconds=180)
