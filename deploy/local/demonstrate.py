@@ -8,16 +8,14 @@ import os
 import shutil
 import socket
 import tempfile
-from collections import Counter
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
 
 from deploy.local.demo.asking import Asking
-from deploy.local.demo.customers import CUSTOMERS, Story, the_one_that
+from deploy.local.demo.evidence import gather_evidence, told_so_far
 from deploy.local.demo.narrator import Narrator
 from deploy.local.demo.progress import Progress
-from deploy.local.demo.verdict import Cell, Observed, Verdict, judge
+from deploy.local.demo.verdict import Verdict, judge
 from deploy.local.demo.world import STORY, World
 from deploy.local.home import Home
 from deploy.local.installation import Installation, installed
@@ -82,16 +80,14 @@ async def _rehearse(settings: LocalSettings, home: Home, terminal: Terminal) -> 
             for task in (watching, judging):
                 task.cancel()
             await asyncio.gather(watching, judging, return_exceptions=True)
-            await asking.close()
+            await asking.aclose()
 
 
 async def _watch_the_story(installation: Installation, asking: Asking, terminal: Terminal) -> Verdict:
     await start_the_story(installation, asking, terminal)
-    told_by_history = len(await asking.runs()) + len(await asking.deliveries()) + len(await asking.slack())
-    told_by_history += len(await asking.mails())
+    told_by_history = await told_so_far(asking)
     clock = DeclaredClock(installation.home.clock_file)
     world = World(_progress(installation).begins)
-    ticket_at = clock.wall_time_of(world.ticket_opened_at)
     narrator = Narrator(asking, clock, terminal)
     terminal.line()
     while clock.now() < world.begins + STORY:
@@ -101,7 +97,14 @@ async def _watch_the_story(installation: Installation, asking: Asking, terminal:
     with terminal.step("everything sent is counted, nothing waits"):
         await _settle(installation, asking)
     await narrator.look()
-    return judge(await _observe(installation, asking, narrator, world, told_by_history, ticket_at))
+    return judge(
+        await gather_evidence(
+            asking,
+            _progress(installation),
+            sightings=narrator.sightings,
+            told_by_history=told_by_history,
+        )
+    )
 
 
 def _progress(installation: Installation) -> Progress:
@@ -122,34 +125,3 @@ async def _settle(installation: Installation, asking: Asking) -> None:
         await eventually(settled, within_seconds=SETTLE_SECONDS)
     except AssertionError:
         return
-
-
-async def _observe(
-    installation: Installation,
-    asking: Asking,
-    narrator: Narrator,
-    world: World,
-    told_by_history: int,
-    ticket_at: datetime,
-) -> Observed:
-    sent, progress = _progress(installation), await asking.progress()
-    happened = world.between(world.history_begins, sent.sent_until)
-    counted: Counter[Cell] = Counter()
-    for customer in CUSTOMERS:
-        counted += await asking.usage(customer.account_id)
-    declining = the_one_that(Story.DECLINES).account_id
-    return Observed(
-        events_sent=sent.events_sent,
-        usage_total=progress["usage_total"],
-        unassigned=progress["usage_unassigned"],
-        expected=Counter((event.account_id, event.at.date(), event.counted_as) for event in happened),
-        counted=counted,
-        told_by_history=told_by_history,
-        deliveries=[told.delivery for told in await asking.deliveries()],
-        slack=await asking.slack(),
-        mails=await asking.mails(),
-        sightings=narrator.sightings,
-        last_activity={event.account_id: event.at for event in happened},
-        reasons=[line["title"] for line in await asking.lines(declining) if line["lost"] > 0],
-        ticket_at=ticket_at,
-    )

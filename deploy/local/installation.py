@@ -26,7 +26,7 @@ from deploy.local.settings import PROCESSES, LocalSettings
 from deploy.local.supervisor import Program, Supervisor, said_last
 from deploy.local.surroundings import brings_real_mail, brings_real_slack, environment
 from deploy.local.terminal import Terminal
-from libs.common.clock import Declaration, DeclaredClock, wall_now
+from libs.common.clock import Declaration, wall_now
 from libs.common.errors import NotStarted
 
 READY_SECONDS = 60.0
@@ -141,9 +141,12 @@ class Installation:
                 real_pace_from=real_pace_from,
             ).write(self.home.product_file)
             self._stop_the_clock_at(begins)
-        elif Declaration.read(self.home.clock_file).rate:
-            # It was killed while time was running: what was not sent by then has not happened yet.
-            self._stop_the_clock_at(progress.sent_until if progress.phase is Phase.LIVE else progress.begins)
+            return
+        declared = Declaration.read(self.home.clock_file)
+        if declared.until is not None:  # stopped in accelerated time, which went no further
+            self._stop_the_clock_at(declared.domain_time(wall_now()))
+        elif declared.rate:  # stopped in real time: nothing has happened since
+            self._stop_the_clock_at(progress.sent_until)
 
     def _beginning(self) -> tuple[datetime, datetime | None]:
         now = wall_now()
@@ -174,6 +177,7 @@ class Installation:
             assert self._postgres is not None
             if not leftovers.runs(self._postgres.pid):
                 self._postgres = start(self.home.postgres)
+                self._write_run_file()
             await asyncio.sleep(WATCH_SECONDS)
 
     async def _look_after_processes(self) -> None:
@@ -187,7 +191,6 @@ class Installation:
                 sentence = said_last(self.home.logs / f"{process.name}.log")
                 raise NotStarted(sentence or f"{process.name} cannot run; {self.home.logs} says why.")
         pids = {process.name: process.pid for process in processes if process.pid is not None}
-        pids["postgres"] = self._postgres.pid
         if pids != self._pids:
             self._refuse_flapping(pids)
             self._pids = pids
@@ -205,6 +208,7 @@ class Installation:
                 raise NotStarted(f"{name} ends again and again; {self.home.logs / name}.log says why.")
 
     def _write_run_file(self) -> None:
+        assert self._postgres is not None
         log_url = self.settings.log_url.get_secret_value() if self.settings.log_url else None
         write_private(
             self.home.run_file,
@@ -212,7 +216,7 @@ class Installation:
                 "urls": self.urls,
                 "write_key": self.keys["write_key"],
                 "api_key": self.keys["api_key"],
-                "pids": self._pids,
+                "pids": {**self._pids, "postgres": self._postgres.pid},
                 "database": self._database_url(database.LOGIN),
                 "owner_database": self._database_url(database.OWNER),
                 "log": log_url or self._database_url(database.LOGIN),
@@ -223,15 +227,12 @@ class Installation:
     # --- down ---
 
     async def stop(self) -> None:
-        """Within ten seconds, whatever hangs. Domain time stands still first, so that nothing happens in between."""
-        if self.settings.demo and self._supervisor is not None:
-            self._stop_the_clock_at(DeclaredClock(self.home.clock_file).now())
+        """Within ten seconds, whatever hangs."""
         if self._supervisor is not None and not await self._supervisor.stop(STOP_SECONDS):
             self._supervisor.kill()
-            for name, pid in self._pids.items():
-                if name != "postgres":
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+            for pid in self._pids.values():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         if self._postgres is not None:
             await asyncio.to_thread(self._postgres.stop)
         self.home.run_file.unlink(missing_ok=True)

@@ -16,7 +16,8 @@ from deploy.local.home import Home, read_json, write_private
 FIRST = "supervisord"
 """Ended before the others: it would start them again."""
 WAIT_SECONDS = 7.0
-SAME_START_SECONDS = 0.05
+SAME_START_SECONDS = 2.0
+"""Starting times are counted from when the machine started, which a corrected clock moves a little."""
 
 
 def remember(home: Home, pids: Mapping[str, int]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import aclosing
+from typing import NoReturn
 
 from deploy.local.demo.asking import Asking
 from deploy.local.demo.narrator import Narrator
@@ -50,22 +52,18 @@ def headline(terminal: Terminal) -> None:
 
 
 async def _live(installation: Installation, settings: LocalSettings, terminal: Terminal) -> None:
-    asking = Asking(installation.urls, str(installation.keys["api_key"]))
-    try:
+    async with aclosing(Asking(installation.urls, str(installation.keys["api_key"]))) as asking:
         if settings.demo:
             await _demo(installation, settings, asking, terminal)
-        else:
-            _addresses(installation, terminal)
+        _addresses(installation, terminal)
+        if await asking.is_observing():
             terminal.line(
-                "  Nothing leaves the house yet: deliveries are in observe. `kizashi notify enable` changes that."
+                "  Nothing leaves the house: deliveries are in observe. `kizashi notify enable` changes that."
             )
-            await asyncio.Event().wait()
-    finally:
-        with contextlib.suppress(RuntimeError):
-            await asking.close()
+        await asyncio.Event().wait()
 
 
-async def _demo(installation: Installation, settings: LocalSettings, asking: Asking, terminal: Terminal) -> None:
+async def _demo(installation: Installation, settings: LocalSettings, asking: Asking, terminal: Terminal) -> NoReturn:
     await start_the_story(installation, asking, terminal)
     clock = DeclaredClock(installation.home.clock_file)
     _addresses(installation, terminal)

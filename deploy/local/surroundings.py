@@ -10,8 +10,8 @@ from deploy.local.inbox.server import TOKEN, slack_api_url
 from deploy.local.settings import LocalSettings
 
 _QUICK_SETTLING = {
-    "KIZASHI_NOTIFY_LEASE_SECONDS": "4",
-    "KIZASHI_NOTIFY_CLIENT_TIMEOUT_SECONDS": "3",
+    "KIZASHI_NOTIFY_LEASE_SECONDS": "6",
+    "KIZASHI_NOTIFY_CLIENT_TIMEOUT_SECONDS": "2",
     "KIZASHI_NOTIFY_SETTLE_MARGIN_SECONDS": "1",
 }
 """The inbox answers at once, so what became of a lost answer can be looked into after seconds."""

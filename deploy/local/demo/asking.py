@@ -53,7 +53,7 @@ class Asking:
         self._urls = urls
         self._http = httpx.AsyncClient(timeout=10, headers={"Authorization": f"Bearer {api_key}"})
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         await self._http.aclose()
 
     async def _get(self, service: str, path: str, **query: Any) -> Any:
@@ -108,6 +108,9 @@ class Asking:
     async def mails(self) -> list[Mail]:
         found = await self._get("inbox", "/v1/messages", channel="email")
         return [Mail(tuple(one["recipients"]), one["subject"] + "\n" + one["text"]) for one in found["messages"]]
+
+    async def is_observing(self) -> bool:
+        return bool((await self._get("notify", "/v1/delivery-mode"))["mode"] == "observe")
 
     async def enable_deliveries(self) -> None:
         """Leave observe: what is decided from now on is sent."""

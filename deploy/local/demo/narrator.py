@@ -32,9 +32,9 @@ class Narrator:
         """Tell what is new since the last look. A service that does not answer just now is asked the next time."""
         try:
             accounts, deliveries = await asyncio.gather(self._asking.accounts(), self._asking.deliveries())
-            seen_at = wall_now()
+            seen_at, at = wall_now(), self._clock.now()
             for account in accounts:
-                self.sightings.append(Sighting(seen_at, account.account_id, account.score, account.band))
+                self.sightings.append(Sighting(seen_at, at, account.account_id, account.score, account.band))
                 await self._account(account)
             for told in deliveries:
                 if told.settled and told.delivery_id not in self._settled:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -27,6 +28,10 @@ from libs.common.errors import NotStarted
 BATCH = 1000
 PACE_SECONDS = 0.25
 REAL_TIME_PACE_SECONDS = 2.0
+AHEAD_SECONDS = 1.0
+"""Real seconds that accelerated time may run ahead of what was sent."""
+ARRIVED = timedelta(seconds=30)
+"""Time that is so near to now has arrived there and is real."""
 SOON_SECONDS = 0.2
 
 
@@ -125,8 +130,6 @@ class Product:
         if not self._wait_until(lambda _progress: True):
             return  # nobody would have been there to see time pass
         clock = DeclaredClock(self._home.clock_file)
-        if Declaration.read(self._home.clock_file).rate == 0:
-            self._declare(clock.now(), timedelta(days=1).total_seconds() / self._progress.day_seconds)
         failures: list[Exception] = []
         client = segment.analytics.Client(
             write_key=self._write_key,
@@ -135,31 +138,37 @@ class Product:
             upload_interval=0.05,
             on_error=lambda error, _batch: failures.append(error),
         )
-        while True:
-            last = self.stopping.is_set()
-            until = clock.now()
+        while not self.stopping.is_set():
+            until = max(clock.now(), self._progress.sent_until)
             events = self._world.between(self._progress.sent_until, until)
             for event in events:
                 _call(client, event)
             client.flush()
             if not failures:
                 self._note(sent_until=until, events_sent=self._progress.events_sent + len(events))
+                self._let_time_pass(clock)
             failures.clear()
-            if last:
-                break
-            self._slow_down(until)
-            behind = wall_now() - until > timedelta(minutes=1)
-            self.stopping.wait(PACE_SECONDS if behind else REAL_TIME_PACE_SECONDS)
+            hurrying = Declaration.read(self._home.clock_file).until is not None
+            self.stopping.wait(PACE_SECONDS if hurrying else REAL_TIME_PACE_SECONDS)
         client.join()
 
-    def _slow_down(self, now: datetime) -> None:
-        """Where the story ends before today, it must not hurry on to today."""
-        if (until := self._progress.real_pace_from) and now >= until:
-            self._declare(now, 1.0)
+    def _let_time_pass(self, clock: DeclaredClock) -> None:
+        """Everything that has happened is sent, so time may go on, but not far without us: if we die or ingest does
+        not answer, it stands still instead of passing without events."""
+        declared, now = Declaration.read(self._home.clock_file), clock.now()
+        stands = declared.rate == 0 or (declared.until is not None and now >= declared.until)
+        real_pace_from = self._progress.real_pace_from
+        if real_pace_from is not None and now >= real_pace_from:
+            goes_on = Declaration(wall_anchor=wall_now(), domain_anchor=now, rate=1.0)
             self._note(real_pace_from=None)
-
-    def _declare(self, now: datetime, rate: float) -> None:
-        Declaration(wall_anchor=wall_now(), domain_anchor=now, rate=rate).write(self._home.clock_file)
+        elif declared.rate == 1.0 or (not stands and wall_now() - now < ARRIVED):
+            goes_on = replace(declared, until=None)
+        else:
+            rate = timedelta(days=1).total_seconds() / self._progress.day_seconds
+            start = Declaration(wall_anchor=wall_now(), domain_anchor=now, rate=rate) if stands else declared
+            goes_on = replace(start, until=now + timedelta(seconds=AHEAD_SECONDS * rate))
+        if goes_on != declared:
+            goes_on.write(self._home.clock_file)
 
 
 def _call(client: segment.analytics.Client, event: ProductEvent) -> None:

@@ -49,9 +49,10 @@ class Mail:
 
 @dataclass(frozen=True)
 class Sighting:
-    """The score of an account as it was seen at a moment of real time."""
+    """The score of an account as it was seen at real time ``seen_at``, when domain time was ``at``."""
 
     seen_at: datetime
+    at: datetime
     account_id: str
     score: float | None
     band: str | None
@@ -64,7 +65,7 @@ class Observed:
     ``expected`` is what the world says was sent and accepted, ``counted`` what health has counted; ``unassigned`` of
     it belongs to no account. ``told_by_history`` is how many runs, deliveries and messages there were when time began.
     ``last_activity`` is the last event of each account. ``reasons`` are the titles of the measures that cost the
-    declining account points. ``ticket_at`` is the real time of the urgent ticket.
+    declining account points. ``ticket_at`` is the domain time of the urgent ticket.
     """
 
     events_sent: int
@@ -79,7 +80,7 @@ class Observed:
     sightings: Sequence[Sighting]
     last_activity: Mapping[str, datetime]
     reasons: Sequence[str]
-    ticket_at: datetime | None
+    ticket_at: datetime
 
 
 @dataclass(frozen=True)
@@ -171,16 +172,14 @@ def _silence(seen: Observed) -> Iterator[str]:
 def _ticket(seen: Observed) -> Iterator[str]:
     customer = the_one_that(Story.OPENS_URGENT_TICKET)
     sightings = [one for one in seen.sightings if one.account_id == customer.account_id and one.score is not None]
-    if seen.ticket_at is None:
-        yield f"{customer.name} never opened its ticket"
-        return
-    before = [one.score for one in sightings if one.seen_at <= seen.ticket_at and one.score is not None]
-    until = seen.ticket_at + timedelta(seconds=TICKET_SECONDS)
-    after = [one.score for one in sightings if seen.ticket_at < one.seen_at <= until and one.score is not None]
-    if not before or not after or before[-1] - min(after) < TICKET_POINTS:
+    before = [one.score for one in sightings if one.at <= seen.ticket_at and one.score is not None]
+    after = [one for one in sightings if one.at > seen.ticket_at]
+    until = after[0].seen_at + timedelta(seconds=TICKET_SECONDS) if after else seen.ticket_at
+    soon = [one.score for one in after if one.seen_at <= until and one.score is not None]
+    if not before or not soon or before[-1] - min(soon) < TICKET_POINTS:
         yield (
             f"the urgent ticket did not lower the score of {customer.name} within {TICKET_SECONDS:.0f} s: "
-            f"{before[-1:]} → {sorted(set(after))}"
+            f"{before[-1:]} → {sorted(set(soon))}"
         )
     if any(one.band != "green" for one in sightings):
         yield f"{customer.name} left green over one ticket"

@@ -13,7 +13,7 @@ from deploy.local.demo.customers import CUSTOMERS, Story, the_one_that
 from deploy.local.demo.verdict import Cell, Delivery, Mail, Observed, Sighting, SlackAlert, judge
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-DAY = NOW.date()
+DAY, HOUR = NOW.date(), timedelta(hours=1)
 DECLINES, SILENT = the_one_that(Story.DECLINES), the_one_that(Story.FALLS_SILENT)
 TICKET, GROWS = the_one_that(Story.OPENS_URGENT_TICKET), the_one_that(Story.GROWS)
 REASON = "Usage against the account's own past"
@@ -46,8 +46,8 @@ TRUE = Observed(
     slack=[SlackAlert("#customer-success", f"{DECLINES.name} green → yellow\n{REASON}: 60 %")],
     mails=[Mail((SILENT.contact_email,), "We have not seen you")],
     sightings=[
-        Sighting(NOW - timedelta(seconds=1), TICKET.account_id, 98.0, "green"),
-        Sighting(NOW + timedelta(seconds=1), TICKET.account_id, 86.0, "green"),
+        Sighting(NOW - timedelta(seconds=1), NOW - HOUR, TICKET.account_id, 98.0, "green"),
+        Sighting(NOW + timedelta(seconds=1), NOW + HOUR, TICKET.account_id, 86.0, "green"),
     ],
     last_activity={SILENT.account_id: NOW - timedelta(days=10)},
     reasons=[REASON],
@@ -130,11 +130,15 @@ LIES: dict[str, tuple[Callable[[Observed], Observed], str]] = {
     ),
     "the ticket changed it too late": (
         lambda seen: replace(
-            seen, sightings=[seen.sightings[0], replace(seen.sightings[1], seen_at=NOW + timedelta(seconds=11))]
+            seen,
+            sightings=[
+                *[replace(one, score=98.0) for one in seen.sightings],
+                replace(seen.sightings[1], seen_at=NOW + timedelta(seconds=12)),
+            ],
         ),
         "did not lower",
     ),
-    "the ticket was never opened": (lambda seen: replace(seen, ticket_at=None), "never opened its ticket"),
+    "the ticket was never seen": (lambda seen: replace(seen, sightings=seen.sightings[:1]), "did not lower"),
     "the ticket cost it its band": (
         lambda seen: replace(seen, sightings=[*seen.sightings, replace(seen.sightings[1], band="yellow")]),
         "left green",

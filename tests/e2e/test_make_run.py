@@ -1,0 +1,216 @@
+"""`make run` as a person lives with it: killed services, Ctrl-C and on again, a real installation, clear refusals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import stat
+from contextlib import aclosing
+from io import StringIO
+from pathlib import Path
+from time import monotonic
+
+import httpx
+import pytest
+
+from deploy.local.demo.asking import Asking
+from deploy.local.demo.evidence import gather_evidence, told_so_far
+from deploy.local.demo.narrator import Narrator
+from deploy.local.demo.progress import Progress
+from deploy.local.demo.verdict import judge
+from deploy.local.demo.world import STORY, World
+from deploy.local.terminal import Terminal
+from libs.common.clock import DeclaredClock
+from libs.common.testing import eventually
+from tests.e2e.running import ROOT, LocalRun, local_run
+
+DAY_SECONDS = 1.0
+STOP_SECONDS = 10.0
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Others may pass through: as root, PostgreSQL runs as a user of its own."""
+    made = tmp_path_factory.mktemp("run")
+    for one in (made, *made.parents):
+        if one.stat().st_uid == os.getuid() and not one.stat().st_mode & stat.S_IXOTH:
+            one.chmod(one.stat().st_mode | stat.S_IXOTH | stat.S_IXGRP)
+    return made
+
+
+def stop(run: LocalRun, number: int = signal.SIGINT) -> float:
+    """Seconds that it took; nothing may be left running."""
+    assert run.front is not None
+    began = monotonic()
+    run.front.send_signal(number)
+    assert run.front.wait(STOP_SECONDS + 5) == 0, run.said()
+    took = monotonic() - began
+    assert run.running() == []
+    assert run.run_file() is None
+    return took
+
+
+class Watching:
+    """Looks at the story while it passes, as the front's own narrator does."""
+
+    def __init__(self, run: LocalRun, asking: Asking) -> None:
+        self.clock = DeclaredClock(run.home.clock_file)
+        self.narrator = Narrator(asking, self.clock, Terminal(out=StringIO()))
+        progress = Progress.read(run.home.product_file)
+        assert progress is not None
+        self.world = World(progress.begins)
+
+    async def until_day(self, day: float, *, looking: bool = True) -> None:
+        async def it_is_that_day() -> bool:
+            if looking:
+                await self.narrator.look()
+            return self.clock.now() >= self.world.begins + STORY * day / STORY.days
+
+        await eventually(it_is_that_day, within_seconds=60, what=f"day {day}")
+
+
+async def test_killed_stopped_and_frozen_the_story_still_comes_true(folder: Path) -> None:
+    with local_run(folder, KIZASHI_LOCAL_DAY_SECONDS=str(DAY_SECONDS)) as run:
+        run.start()
+        found = await run.ready()
+        assert stat.S_IMODE(run.home.run_file.stat().st_mode) == 0o600
+        assert {"urls", "write_key", "api_key", "pids", "database", "log"} <= found.keys()
+        async with aclosing(Asking(found["urls"], found["api_key"])) as asking:
+            told_by_history = await told_so_far(asking)
+            watching = Watching(run, asking)
+            await _freeze_health_for_nine_days(run, watching)
+            await watching.until_day(13)
+            await _stop_and_go_on(run, watching, found["api_key"])
+            await _kill_each_around_the_days_on_which_somebody_is_told(run, watching)
+            await watching.until_day(STORY.days)
+            await _judge(run, asking, watching, told_by_history)
+        assert "It is now" in run.said()
+        assert stop(run, signal.SIGTERM) < STOP_SECONDS
+
+
+async def _freeze_health_for_nine_days(run: LocalRun, watching: Watching) -> None:
+    """Under traffic: it wakes up and must call nobody silent who was not."""
+    await watching.until_day(1)
+    os.kill(run.pids()["health"], signal.SIGSTOP)
+    await watching.until_day(10, looking=False)
+    os.kill(run.pids()["health"], signal.SIGCONT)
+
+
+async def _stop_and_go_on(run: LocalRun, watching: Watching, api_key: str) -> None:
+    assert stop(run) < STOP_SECONDS
+    stood = watching.clock.now()
+    run.start()
+    assert (await run.ready())["api_key"] == api_key
+    assert "goes on where it stood" in run.said_last_time()
+    assert watching.clock.now() >= stood
+
+
+async def _kill_each_around_the_days_on_which_somebody_is_told(run: LocalRun, watching: Watching) -> None:
+    for day, name in ((16.0, "health"), (17.5, "playbook"), (18.5, "notify"), (19.5, "product"), (20.5, "ingest")):
+        await watching.until_day(day)
+        await run.comes_back(name, run.kill(name))
+
+
+async def _judge(run: LocalRun, asking: Asking, watching: Watching, told_by_history: int) -> None:
+    problems: list[str] = []
+
+    async def it_came_true() -> bool:
+        progress = Progress.read(run.home.product_file)
+        assert progress is not None
+        evidence = await gather_evidence(
+            asking,
+            progress,
+            sightings=watching.narrator.sightings,
+            told_by_history=told_by_history,
+        )
+        problems[:] = judge(evidence).problems
+        return not problems
+
+    try:
+        await eventually(it_came_true, within_seconds=30)
+    except (AssertionError, httpx.HTTPError) as exc:
+        pytest.fail("\n".join([repr(exc), *problems, run.said()]))
+
+
+async def test_without_the_demo_it_is_a_real_installation_in_observe(folder: Path) -> None:
+    with local_run(folder, DEMO="0") as run:
+        run.start()
+        found = await run.ready()
+        assert "product" not in found["pids"]
+        assert not run.home.clock_file.exists()
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {found['api_key']}"}) as http:
+            mode = (await http.get(f"{found['urls']['notify']}/v1/delivery-mode")).json()
+            assert mode["mode"] == "observe"
+            assert (await http.get(f"{found['urls']['health']}/v1/accounts")).json()["accounts"] == []
+            sources = (await http.get(f"{found['urls']['ingest']}/v1/sources")).json()
+            assert [source["state"] for source in sources] == ["importing"]
+
+        status, sentence = run.refused()
+        assert (status, sentence.count("\n")) == (2, 1)
+        assert "already runs" in sentence
+
+        # kill -9 of the front leaves the rest behind; the next start recognises and replaces it.
+        assert run.front is not None
+        before = run.pids()
+        run.front.kill()
+        run.front.wait()
+        assert {process.pid for process in run.running()} >= {before["health"], before["postgres"]}
+        run.start()
+        again = await run.ready()
+        assert again["api_key"] == found["api_key"]
+        assert "ended what an earlier start left running" in run.said_last_time()
+        assert not set(again["pids"].values()) & {before[name] for name in run.ports}
+
+        # A hanging child does not keep Ctrl-C waiting.
+        os.kill(again["pids"]["health"], signal.SIGSTOP)
+        assert stop(run) < STOP_SECONDS
+
+
+async def test_a_demo_and_a_real_installation_do_not_share_a_home(folder: Path) -> None:
+    with local_run(folder, DEMO="0") as run:
+        run.start()
+        await run.ready()
+        stop(run)
+        status, sentence = run.refused(DEMO="1")
+        assert (status, sentence.count("\n")) == (2, 1)
+        assert "holds a real installation" in sentence
+        assert run.running() == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"KIZASHI_LOCAL_HELTH_PORT": "9000"}, "KIZASHI_LOCAL_HELTH_PORT is not a setting"),
+        ({"KIZASHI_DATABASE_URL": "postgresql://elsewhere"}, "KIZASHI_DATABASE_URL is set"),
+        ({"KIZASHI_LOCAL_INGEST_PORT": "70000"}, "KIZASHI_LOCAL_INGEST_PORT is not valid"),
+        ({"DEMO": "perhaps"}, "DEMO is not valid"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(folder: Path, variables: dict[str, str], words: str) -> None:
+    with local_run(folder) as run:
+        status, sentence = run.refused(**variables)
+        assert (status, sentence.count("\n")) == (2, 1)
+        assert words in sentence
+
+
+def test_a_port_in_use_is_one_sentence_and_nothing_is_started(folder: Path) -> None:
+    with local_run(folder) as run:
+        with socket.create_server(("127.0.0.1", run.ports["playbook"])):
+            status, sentence = run.refused()
+        assert (status, sentence.count("\n")) == (2, 1)
+        assert f"Port {run.ports['playbook']} for playbook" in sentence
+        assert run.running() == []
+
+
+def test_a_mistake_in_the_configuration_is_one_sentence_with_its_line(folder: Path) -> None:
+    config = folder / "config"
+    shutil.copytree(ROOT / "config", config)
+    segments = config / "segments.yaml"
+    segments.write_text(segments.read_text() + "  - segment: [never\n")
+    with local_run(folder, KIZASHI_CONFIG_DIR=str(config), DEMO="0") as run:
+        status, sentence = run.refused()
+        assert (status, sentence.count("\n")) == (2, 1)
+        assert f"{segments}, line " in sentence
+        assert run.running() == []
