@@ -80,8 +80,8 @@ async def test_killed_stopped_and_frozen_the_story_still_comes_true(folder: Path
         async with aclosing(Asking(found["urls"], found["api_key"])) as asking:
             told_by_history = await told_so_far(asking)
             watching = Watching(run, asking)
-            await _freeze_health_for_nine_days(run, watching)
-            await watching.until_day(13)
+            await _freeze_health_for_a_week(run, watching)
+            await watching.until_day(15.5)
             await _stop_and_go_on(run, watching, found["api_key"])
             await _kill_each_around_the_days_on_which_somebody_is_told(run, watching)
             await watching.until_day(STORY.days)
@@ -90,11 +90,11 @@ async def test_killed_stopped_and_frozen_the_story_still_comes_true(folder: Path
         assert stop(run, signal.SIGTERM) < STOP_SECONDS
 
 
-async def _freeze_health_for_nine_days(run: LocalRun, watching: Watching) -> None:
+async def _freeze_health_for_a_week(run: LocalRun, watching: Watching) -> None:
     """Under traffic: it wakes up and must call nobody silent who was not."""
     await watching.until_day(1)
     os.kill(run.pids()["health"], signal.SIGSTOP)
-    await watching.until_day(10, looking=False)
+    await watching.until_day(8, looking=False)
     os.kill(run.pids()["health"], signal.SIGCONT)
 
 
@@ -108,9 +108,12 @@ async def _stop_and_go_on(run: LocalRun, watching: Watching, api_key: str) -> No
 
 
 async def _kill_each_around_the_days_on_which_somebody_is_told(run: LocalRun, watching: Watching) -> None:
-    for day, name in ((16.0, "health"), (17.5, "playbook"), (18.5, "notify"), (19.5, "product"), (20.5, "ingest")):
+    killed = {}
+    for day, name in ((17, "health"), (18.5, "playbook"), (19.5, "notify"), (21, "product"), (22, "ingest")):
         await watching.until_day(day)
-        await run.comes_back(name, run.kill(name))
+        killed[name] = run.kill(name)
+    for name, pid in killed.items():
+        await run.comes_back(name, pid)
 
 
 async def _judge(run: LocalRun, asking: Asking, watching: Watching, told_by_history: int) -> None:
