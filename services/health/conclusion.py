@@ -38,6 +38,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     renewal_date: date | None
     band: Band | None
     score: float | None
+    silent: bool = False
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +96,7 @@ def conclude(
         standing = msgspec.structs.replace(standing, silence=assessment.before.silence)
         due_at = assessment.standing.silence.since or due_at
 
-    snapshot = _snapshot(assessment)
+    snapshot = _snapshot(assessment, silent=standing.silence.since is not None)
     version = before.version if before else 0
     told, told_at, publish_at = (before.told, before.told_at, None) if before else (snapshot, how.now, None)
     events: list[Event] = []
@@ -145,7 +146,7 @@ def needs_comparison(before: Remembered | None, assessment: Assessment) -> bool:
     return before is not None and (assessment.band_changed or assessment.went_silent)
 
 
-def _snapshot(assessment: Assessment) -> Snapshot:
+def _snapshot(assessment: Assessment, *, silent: bool) -> Snapshot:
     profile = assessment.profile
     return Snapshot(
         name=profile.name,
@@ -158,6 +159,7 @@ def _snapshot(assessment: Assessment) -> Snapshot:
         renewal_date=profile.renewal_date,
         band=assessment.band,
         score=_score_of(assessment.scorecard),
+        silent=silent,
     )
 
 

@@ -66,7 +66,7 @@ async def save(
     remembered, snapshot, card = conclusion.remembered, conclusion.snapshot, assessment.scorecard
     row = {
         **key._asdict(),
-        **msgspec.structs.asdict(snapshot),
+        **{name: value for name, value in msgspec.structs.asdict(snapshot).items() if name != "silent"},
         "silent_since": remembered.standing.silence.since,
         "last_activity_at": assessment.last_activity_at,
         "as_of": remembered.as_of,

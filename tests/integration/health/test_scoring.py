@@ -55,9 +55,16 @@ async def test_silence_is_found_by_the_queue_and_by_no_event(here: World) -> Non
     assert len(await here.told()) > told_before
     account = await here.account("acme")
     assert account["silent_since"] == silent.expected_by
+    assert await _last_snapshot_says_silent(here)
     await here.tell([here.track("Feature 1 Used", "acme-1", here.clock.at)])
     await here.settle()
     assert (await here.account("acme"))["silent_since"] is None
+    assert not await _last_snapshot_says_silent(here)
+
+
+async def _last_snapshot_says_silent(here: World) -> bool | None:
+    snapshots = [one for one in await here.told() if isinstance(one, AccountChanged) and one.account_id == "acme"]
+    return max(snapshots, key=lambda one: one.version).silent
 
 
 async def test_a_decline_changes_the_band_once_and_says_why(here: World) -> None:
