@@ -27,13 +27,13 @@ class Handlers:
 
     async def on_source_went_live(self, connection: AsyncConnection, events: list[SourceWentLive]) -> list[Event]:
         """Only the router can tell when all marks have been read: two that are written side by side do not see each
-        other, so each asks, and the last to commit is answered."""
+        other."""
         await sources.mark(connection, events)
         await requests.add(
             connection,
             {
                 RequestKey(
-                    one.workspace, RequestKind.WENT_LIVE, keys.NOBODY, str(one.source), None, Lane.LIVE
+                    one.workspace, RequestKind.WENT_LIVE, keys.NOBODY, str(one.source), None, Lane.BASELINE
                 ): one.occurred_at
                 for one in events
             },

@@ -63,6 +63,31 @@ class Router:
 
     async def route_once(self) -> int:
         """Route what is there, at most one round of it. The answer is how many requests were served."""
+        return await self._switch_sources() + await self._route()
+
+    async def _switch_sources(self) -> int:
+        """Take sources as live whose marks have all been read. Everything read before is routed first, so that the
+        silent baseline covers it; what is taken by another router and not committed yet still waits."""
+        switched = 0
+        async with self._database.transaction() as connection:
+            for switch in await requests.switches(connection):
+                await see_workspaces(connection, [switch.workspace])
+                if not await sources.all_marks_are_read(connection, switch.workspace, switch.source):
+                    continue
+                if await requests.facts_are_on_their_way(connection, switch):
+                    continue
+                if await sources.go_live(connection, switch.workspace, switch.source, switch.until):
+                    logger.info("source_went_live", workspace=switch.workspace, source=switch.source)
+                    accounts = await sources.accounts_of(connection, switch.workspace, switch.source)
+                    news = News(ALWAYS, switch.since)
+                    baseline = [DirtyKey(switch.workspace, one, None, None, Lane.BASELINE) for one in sorted(accounts)]
+                    await dirty.add(connection, dict.fromkeys(baseline, news))
+                await requests.settle_switch(connection, switch)
+                switched += 1
+                failpoint("router.switched")
+        return switched
+
+    async def _route(self) -> int:
         async with self._database.transaction() as connection:
             live = await requests.take(connection, Lane.LIVE, LIVE_AT_ONCE)
             imported = await requests.take(connection, Lane.IMPORT, IMPORTED_AT_ONCE)
@@ -119,12 +144,6 @@ async def _resolve(connection: AsyncConnection, workspace: int, wanted: Sequence
         if account is not None:
             found.add_for(request, account, request.user, request.day)
     await _resolve_changes(connection, workspace, [one for one in changes if _matters(one, known)], known, found)
-    for request in by_kind[RequestKind.WENT_LIVE]:
-        source = int(request.target)
-        if await sources.go_live(connection, workspace, source, request.until):
-            logger.info("source_went_live", workspace=workspace, source=source)
-            for account in await sources.accounts_of(connection, workspace, source):
-                found.add(DirtyKey(workspace, account, None, None, Lane.BASELINE), News(ALWAYS, request.since))
 
 
 async def _resolve_changes(

@@ -25,7 +25,7 @@ class Lane(StrEnum):
     LIVE = "live"
     IMPORT = "import"
     BASELINE = "baseline"
-    """Of the one rescoring when a source goes live; it makes every scoring that takes it silent."""
+    """Of a source that goes live, and of the one rescoring that follows: whatever scoring takes it is silent."""
 
 
 class RequestKind(StrEnum):

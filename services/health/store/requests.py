@@ -63,3 +63,47 @@ async def take(connection: AsyncConnection, lane: Lane, most: int) -> list[Reque
         )
         for row in rows
     ]
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A source of which at least one mark has been read. ``last`` is the number of its latest request."""
+
+    workspace: int
+    source: int
+    last: int
+    until: datetime
+    since: datetime
+
+
+async def switches(connection: AsyncConnection) -> list[Switch]:
+    """Sources on their way to live. Their requests stay until `settle_switch`."""
+    rows = await connection.execute(
+        text(
+            "SELECT workspace_id, CAST(target AS bigint) AS source, max(id) AS last, max(until) AS until, "
+            "min(since) AS since FROM request WHERE lane = 'baseline' GROUP BY workspace_id, target ORDER BY 1, 2"
+        )
+    )
+    return [
+        Switch(workspace=row.workspace_id, source=row.source, last=row.last, until=row.until, since=row.since)
+        for row in rows
+    ]
+
+
+async def facts_are_on_their_way(connection: AsyncConnection, switch: Switch) -> bool:
+    """Whether facts that were read before the switch still wait for a router, or for one to commit."""
+    found = await connection.execute(
+        text(
+            "SELECT EXISTS (SELECT FROM request WHERE lane IN ('live', 'import') AND id < :last "
+            "AND workspace_id = :workspace)"
+        ),
+        {"last": switch.last, "workspace": switch.workspace},
+    )
+    return bool(found.scalar_one())
+
+
+async def settle_switch(connection: AsyncConnection, switch: Switch) -> None:
+    await connection.execute(
+        text("DELETE FROM request WHERE lane = 'baseline' AND workspace_id = :workspace AND target = :source"),
+        {"workspace": switch.workspace, "source": str(switch.source)},
+    )

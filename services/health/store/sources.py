@@ -38,25 +38,33 @@ async def mark(connection: AsyncConnection, marks: Iterable[SourceWentLive]) -> 
     )
 
 
+async def all_marks_are_read(connection: AsyncConnection, workspace: int, source: int) -> bool:
+    found = await connection.execute(
+        text("SELECT count(*) FROM source_mark WHERE workspace_id = :workspace AND source = :source"),
+        {"workspace": workspace, "source": source},
+    )
+    return bool(found.scalar_one() >= MARKS)
+
+
 async def go_live(connection: AsyncConnection, workspace: int, source: int, since: datetime) -> bool:
-    """Take the source as live if all its marks have been read. True only the one time that this changes it."""
+    """Take the source as live. True only the one time that this changes it."""
     changed = await connection.execute(
         text(
-            "UPDATE source SET live_since = :since WHERE workspace_id = :workspace AND source = :source "
-            "AND live_since IS NULL AND (SELECT count(*) FROM source_mark m "
-            "WHERE m.workspace_id = :workspace AND m.source = :source) >= :marks"
+            "UPDATE source SET live_since = :since "
+            "WHERE workspace_id = :workspace AND source = :source AND live_since IS NULL"
         ),
-        {"workspace": workspace, "source": source, "since": since, "marks": MARKS},
+        {"workspace": workspace, "source": source, "since": since},
     )
     return bool(changed.rowcount)
 
 
 async def accounts_of(connection: AsyncConnection, workspace: int, source: int) -> set[str]:
-    """Every account that has facts of the source, or imported ones still waiting to be rolled up."""
+    """Every account that has facts of the source, those still waiting to be rolled up included."""
     rows = await connection.execute(
         text(
             "SELECT account_id FROM account_day WHERE workspace_id = :workspace AND source = :source "
-            "UNION SELECT account_id FROM dirty WHERE workspace_id = :workspace AND lane = 'import'"
+            "UNION SELECT d.account_id FROM dirty d WHERE d.workspace_id = :workspace AND EXISTS ("
+            "SELECT FROM usage u WHERE u.workspace_id = :workspace AND u.user_key = d.user_key AND u.source = :source)"
         ),
         {"workspace": workspace, "source": source},
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from libs.common.events import AccountChanged, AccountWentSilent, HealthBandChanged
+from services.health.store import requests
+from services.health.tally import Lane
 from tests.integration.health.world import DAY, MONDAY, World
 
 
@@ -34,6 +36,18 @@ async def test_the_last_two_marks_may_be_read_side_by_side(here: World) -> None:
         await here.handlers.on_source_went_live(one, marks[22:23])
         await here.handlers.on_source_went_live(other, marks[23:])
     await here.settle()
+    assert await _state_of(here)
+
+
+async def test_a_source_is_live_only_after_everything_before_it_is_routed(here: World) -> None:
+    """Else facts of the past would come as news after the baseline."""
+    await here.tell(here.routine("acme", ["ann"], MONDAY - 9 * DAY, days=9))
+    await here.go_live()
+    async with here.worker_db.transaction() as other_router:
+        assert await requests.take(other_router, Lane.LIVE, 500)
+        await here.router.route_once()
+        assert not await _state_of(here)
+    await here.router.route_once()
     assert await _state_of(here)
 
 

@@ -173,6 +173,7 @@ async def test_killed_at_every_named_point_it_loses_nothing_and_doubles_nothing(
     start = MONDAY - 80 * DAY
     await town.publish(town.here.routine("quiet", ["quiet-0"], start, days=80, historical=True))
     await town.go_live()
+    assert await _ended(await town.start("router.switched")) == -signal.SIGKILL
     for n, point in enumerate(POINTS):
         # Each account begins before one death and ends after another.
         people = [f"user{n}", f"user{n - 1}"]
