@@ -92,6 +92,18 @@ class LocalRun:
         )
         return result.returncode, result.stderr
 
+    def kizashi(self, *words: str) -> str:
+        """What the command line prints beside this run."""
+        return subprocess.run(
+            [sys.executable, "-m", "cli", *words],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        ).stdout
+
     def kill(self, name: str) -> int:
         """kill -9; the answer is the pid that it had."""
         pid = self.pids()[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -23,7 +24,10 @@ from deploy.local.demo.verdict import judge
 from deploy.local.demo.world import STORY, World
 from deploy.local.terminal import Terminal
 from libs.common.clock import DeclaredClock
+from libs.common.event_log import Record
+from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
+from libs.common.topics import Topic
 from tests.e2e.running import ROOT, LocalRun, local_run
 
 DAY_SECONDS = 1.0
@@ -87,6 +91,9 @@ async def test_killed_stopped_and_frozen_the_story_still_comes_true(folder: Path
             await watching.until_day(STORY.days)
             await _judge(run, asking, watching, told_by_history)
         assert "It is now" in run.said()
+        assert "Tanaka Robotics" in run.kizashi("accounts", "--band", "yellow")
+        assert "Usage against the account's own past" in run.kizashi("account", "tanaka-robotics")
+        assert "touch_delivered" in run.kizashi("timeline", "tanaka-robotics")
         assert stop(run, signal.SIGTERM) < STOP_SECONDS
 
 
@@ -150,6 +157,8 @@ async def test_without_the_demo_it_is_a_real_installation_in_observe(folder: Pat
             sources = (await http.get(f"{found['urls']['ingest']}/v1/sources")).json()
             assert [source["state"] for source in sources] == ["importing"]
 
+        await _use_the_command_line(run, found["owner_database"])
+
         status, sentence = run.refused()
         assert (status, sentence.count("\n")) == (2, 1)
         assert "already runs" in sentence
@@ -169,6 +178,31 @@ async def test_without_the_demo_it_is_a_real_installation_in_observe(folder: Pat
         # A hanging child does not keep Ctrl-C waiting.
         os.kill(again["pids"]["health"], signal.SIGSTOP)
         assert stop(run) < STOP_SECONDS
+
+
+async def _use_the_command_line(run: LocalRun, database: str) -> None:
+    assert "First product" in run.kizashi("sources")
+    assert "No accounts yet" in run.kizashi("accounts")
+    assert run.kizashi("notify", "mode").startswith("observe")
+    assert run.kizashi("notify", "enable").startswith("enabled")
+    assert run.kizashi("notify", "kill").startswith("KILLED")
+    assert run.kizashi("notify", "kill", "--release").startswith("enabled")
+    assert run.kizashi("notify", "observe").startswith("observe")
+    assert "No dead letters" in run.kizashi("dlq", "list")
+
+    log = event_log(database, name="test")
+    await log.open()
+    await log.append(Topic.HEALTH, [Record(key=b"1:acme", value=b"this is no event")])
+    await log.close()
+
+    async def letters(replayed: int = 0) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = json.loads(run.kizashi("dlq", "list", "--service", "playbook", "--json"))
+        return found if sum(one["replayed_at"] is not None for one in found) == replayed else []
+
+    (letter,) = await eventually(letters)
+    assert "this is no event" in run.kizashi("dlq", "show", letter["id"])
+    assert "playbook gets it again" in run.kizashi("dlq", "replay", letter["id"])
+    await eventually(lambda: letters(replayed=1))
 
 
 async def test_a_demo_and_a_real_installation_do_not_share_a_home(folder: Path) -> None:

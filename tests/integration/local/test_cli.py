@@ -1,0 +1,56 @@
+"""The `kizashi` command says what is wrong in a sentence, and prints nothing that could write on the terminal."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KIZASHI_HOME", str(tmp_path))
+    monkeypatch.delenv("KIZASHI_CLI_API_KEY", raising=False)
+
+
+def kizashi(*words: str) -> Result:
+    return CliRunner().invoke(main, words)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_without_a_key_it_says_where_one_comes_from() -> None:
+    result = kizashi("accounts")
+    assert result.exit_code == 1
+    assert "KIZASHI_CLI_API_KEY" in result.output
+
+
+def test_a_service_that_does_not_answer_is_named_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("KIZASHI_CLI_API_KEY", "kzs_any")
+    monkeypatch.setenv("KIZASHI_CLI_HEALTH_URL", address)
+    result = kizashi("account", "acme")
+    assert result.exit_code == 1
+    assert f"health does not answer at {address}" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_the_run_file_tells_addresses_and_key(tmp_path: Path) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    (tmp_path / "run.json").write_text(json.dumps({"urls": {"ingest": address}, "api_key": "kzs_any"}))
+    assert f"ingest does not answer at {address}" in kizashi("sources").output
+
+
+@pytest.mark.parametrize("words", [["--help"], ["dlq", "--help"], ["notify", "--help"]])
+def test_it_explains_itself(words: list[str]) -> None:
+    result = kizashi(*words)
+    assert result.exit_code == 0
+    assert "Commands:" in result.output
