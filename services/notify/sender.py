@@ -196,15 +196,13 @@ class Sender:
             return Deferred("defect")
 
     async def _insist(self, write: Callable[[], Awaitable[None]], delivery: Delivery) -> None:
-        """What only we know is worth waiting for the database, for as long as nobody settles it without us."""
-        deadline = monotonic() + (self._timing.lease + self._timing.grace).total_seconds()
+        """Only we know it, and while the database is gone nobody settles it without us: so we wait for as long as we
+        live. Should others be faster in the end, the write finds out."""
         while True:
             try:
                 return await write()
             except RetryLater as exc:
-                if monotonic() > deadline:
-                    logger.error("outcome_not_written", delivery=str(delivery.id), detail=str(exc))
-                    return None
+                logger.warning("outcome_waits", delivery=str(delivery.id), detail=str(exc))
                 await asyncio.sleep(0.5)
             except Exception as exc:
                 logger.error("outcome_not_written", delivery=str(delivery.id), exc_info=exc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from deploy.local.inbox.faults import Fault, FaultKind
 from deploy.local.inbox.server import Inbox, running_inbox
 from libs.common.events import Channel, TouchDelivered, TouchFailed
 from libs.common.testing import eventually
-from services.notify.domain.delivery import Settling
+from services.notify.domain.delivery import Delivery, Settling
+from services.notify.domain.outcomes import Outcome
 from services.notify.lease import Lease, LeaseRanOut
 from services.notify.slack_bot import SlackBot
+from services.notify.slack_webhook import SlackWebhook
 from tests.certificates import self_signed
+from tests.conftest import LOGIN
 from tests.integration.notify.conftest import (
     TEMPLATES,
     TIMEOUT_SECONDS,
@@ -274,6 +278,43 @@ async def test_a_webhook_obeys_retry_after(house: House) -> None:
         await house.work()
     (message,) = house.slack()
     assert (message.received_at - began).total_seconds() >= 2
+
+
+class _WebhookThatLosesTheDatabase(SlackWebhook):
+    """Right after Slack has accepted, PostgreSQL is gone."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__(url=house.inbox.slack_webhook_url, timeout_seconds=TIMEOUT_SECONDS, templates=TEMPLATES)
+        self._owner = house.owner
+        self.lost = asyncio.Event()
+
+    async def send(self, delivery: Delivery, lease: Lease) -> Outcome:
+        outcome = await super().send(delivery, lease)
+        await self._owner.execute(f"ALTER ROLE {LOGIN} NOLOGIN")
+        await self._owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", LOGIN)
+        self.lost.set()
+        return outcome
+
+
+async def test_an_acceptance_is_not_forgotten_while_the_database_is_gone(house: House) -> None:
+    """Even a webhook is told once: whoever knows the answer lives, and insists on writing it down."""
+    await house.mode()
+    await house.tell(slack_touch())
+    transport = _WebhookThatLosesTheDatabase(house)
+    async with carried_by(house, transport), house.running():
+        try:
+            await asyncio.wait_for(transport.lost.wait(), 10)
+
+            async def lease_is_over() -> bool:
+                return bool(await house.owner.fetchval("SELECT now() > lease_until FROM notify.delivery"))
+
+            await eventually(lease_is_over, what="the lease is over")
+        finally:
+            await house.owner.execute(f"ALTER ROLE {LOGIN} LOGIN")
+        await house.until_settled()
+    assert len(house.slack()) == 1
+    (row,) = await house.ledger()
+    assert (row["state"], row["attempt"], row["doubtful"]) == ("sent", 1, 0)
 
 
 # --- mail ---
