@@ -18,7 +18,7 @@ from libs.common.ownership import lock_number
 
 MIDNIGHT_OVERLAP = timedelta(minutes=10)
 """For so long after midnight an id must be won in both days' tables: a transaction that chose its table before midnight
-may still be open and is invisible to an anti-join. No transaction lives this long (db.TRANSACTION_SECONDS)."""
+may still be open and is invisible to an anti-join. No transaction lives nearly so long (see db)."""
 
 
 def _slot(day: date) -> int:

@@ -16,9 +16,6 @@ from libs.common.errors import RetryLater
 
 __all__ = ["AsyncConnection", "Database", "asyncpg_url", "is_world_at_fault", "sentence_of", "text"]
 
-TRANSACTION_SECONDS = 120
-"""No transaction lives longer, whatever it does; shorter than the overlap of claims at midnight."""
-
 
 def sqlalchemy_url(url: str) -> URL:
     return make_url(url).set(drivername="postgresql+asyncpg")
@@ -34,8 +31,9 @@ class Database:
 
     ``role`` owns nothing and bypasses no policy: without ``workspaces`` a transaction sees no tenant's row.
     A frozen process must not keep its locks, so the server ends a transaction that idles for ``idle_seconds``; do
-    nothing slow between two statements. Who waits longer than ``lock_seconds`` for a lock, or than ``pool_seconds`` for
-    one of the ``pool_size`` connections, is told RetryLater.
+    nothing slow between two statements. One that freezes between two messages of a statement does not count as idle:
+    so no transaction lives longer than ``transaction_seconds``. Who waits longer than ``lock_seconds`` for a lock, or
+    than ``pool_seconds`` for one of the ``pool_size`` connections, is told RetryLater.
     """
 
     def __init__(
@@ -48,6 +46,7 @@ class Database:
         pool_seconds: float = 10,
         idle_seconds: float = 3,
         lock_seconds: float = 3,
+        transaction_seconds: float = 10,
     ) -> None:
         self.role = role
         self._engine: AsyncEngine = create_async_engine(
@@ -67,7 +66,7 @@ class Database:
                     "timezone": "UTC",
                     "idle_in_transaction_session_timeout": str(int(idle_seconds * 1000)),
                     "lock_timeout": str(int(lock_seconds * 1000)),
-                    "transaction_timeout": str(TRANSACTION_SECONDS * 1000),
+                    "transaction_timeout": str(int(transaction_seconds * 1000)),
                     "tcp_user_timeout": "10000",
                     "jit": "off",
                 },

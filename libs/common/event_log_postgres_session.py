@@ -31,6 +31,7 @@ class LogSession:
             "timezone": "UTC",
             "jit": "off",
             "statement_timeout": str(int(DEADLINE_SECONDS * 1000)),
+            "transaction_timeout": str(int(DEADLINE_SECONDS * 1000)),  # also for one that freezes in a statement
             "tcp_user_timeout": str(int(DEADLINE_SECONDS * 1000)),
             **settings,
         }

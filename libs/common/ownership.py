@@ -58,6 +58,8 @@ class LockSession:
         settings = {
             "application_name": self._application_name,
             "idle_session_timeout": str(int(LOST_AFTER_SECONDS * 1000)),
+            # Who freezes between two messages of one statement is not idle for the server, but in a transaction.
+            "transaction_timeout": str(int(LOST_AFTER_SECONDS * 1000)),
             "tcp_user_timeout": str(int(LOST_AFTER_SECONDS * 1000)),
         }
         if self._role:

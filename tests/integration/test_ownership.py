@@ -56,6 +56,21 @@ async def test_locks_end_with_the_session(database: TestDatabase) -> None:
         await eventually(free)
 
 
+async def test_locks_end_too_when_a_process_freezes_in_the_middle_of_a_statement(database: TestDatabase) -> None:
+    """Parsed, never executed: the server waits for the rest, and its limit for idle sessions does nothing."""
+    async with session(database, "two") as two, session(database, "one") as one:
+        await one.try_lock([A])
+        assert one._heart is not None
+        assert one._connection is not None
+        one._heart.cancel()
+        await one._connection.prepare("SELECT 'never asked before'")
+
+        async def free() -> bool:
+            return await two.try_lock([A]) == {A}
+
+        await eventually(free, within_seconds=LOST_AFTER_SECONDS + 3)
+
+
 async def test_everybody_who_joins_is_a_holder(database: TestDatabase) -> None:
     async with session(database, "one") as one, session(database, "two") as two:
         await one.join(A)

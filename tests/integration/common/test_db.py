@@ -212,6 +212,26 @@ async def test_an_owner_that_freezes_in_a_transaction_cannot_commit_later(world:
     assert await world.times() == {}
 
 
+async def frozen_in_a_statement(connection: AsyncConnection, world: World) -> None:
+    """Parsed, never executed: the server waits for the rest and holds that the session is active, not idle."""
+    await run(connection, EFFECT, workspace=1, id="frozen", note="{}")
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    await driver.prepare("SELECT 'never asked before'")
+    state = "SELECT state FROM pg_stat_activity WHERE pid = $1"
+    assert await world.ask(state, driver.get_server_pid()) == "active"
+    await eventually(lambda: is_free(world), within_seconds=5, what="the lock is free")
+
+
+async def test_nor_can_one_that_freezes_in_the_middle_of_a_statement(world: World) -> None:
+    """Found by freezing real processes: for these the server's limit for idle transactions does nothing."""
+    short = worker(world.url, "tally", idle_seconds=0.2, transaction_seconds=0.6)
+    with pytest.raises(RetryLater):
+        await attempt(short, world, frozen_in_a_statement)
+    assert await world.times() == {}
+    await short.close()
+
+
 async def is_free(world: World) -> bool:
     return not await world.ask(
         "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'tally.effect'::regclass AND mode = 'RowExclusiveLock')"
@@ -222,7 +242,7 @@ async def test_the_limits_of_a_session_are_what_the_architecture_says(world: Wor
     async with world.worker.transaction() as connection:
         names = ("idle_in_transaction_session_timeout", "lock_timeout", "transaction_timeout")
         limits = [(await run(connection, f"SHOW {name}")).scalar_one() for name in names]
-    assert limits == ["3s", "3s", "2min"]
+    assert limits == ["3s", "3s", "10s"]
 
 
 async def test_a_transaction_sees_the_workspaces_it_names_and_no_other(world: World) -> None:

@@ -35,7 +35,7 @@ async def everything_is_through(world: World) -> bool:
     )
 
 
-async def until_through(world: World, within_seconds: float = 20) -> None:
+async def until_through(world: World, within_seconds: float = 30) -> None:
     await eventually(
         lambda: everything_is_through(world), within_seconds=within_seconds, what="everything is read and passed on"
     )
@@ -113,7 +113,8 @@ async def test_frozen_overtaken_and_woken(world: World, place: str, claims: bool
         started = monotonic()
         async with alive(Member(world.url, claims=claims)):
             await until_through(world)
-            assert monotonic() - started < 8, "somebody else takes over within a few seconds"
+            # Three seconds as a rule; ten when it froze in the middle of a statement.
+            assert monotonic() - started < 15, "somebody else takes over"
             thaw(zombie)
             await publish(world.log, [telemetry(n) for n in range(101, 200)])
             await until_through(world)
