@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from deploy.local.demonstrate import demonstrate
-from deploy.local.run import run
-from deploy.local.settings import load_settings
-from deploy.local.stop import stop
 from libs.common.errors import NotStarted
 
 
@@ -33,22 +28,34 @@ async def _until_told_to_stop(work: Coroutine[Any, Any, int]) -> int:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to stop in good order
     options = argparse.ArgumentParser(prog="python -m deploy.local", description="Kizashi on one machine.")
     options.add_argument("what", choices=("run", "demo", "stop"))
+    what = options.parse_args().what
     try:
-        match options.parse_args().what:
-            case "run":
-                with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how it is meant to end
-                    asyncio.run(_until_told_to_stop(run()))
-            case "demo":
-                sys.exit(asyncio.run(_until_told_to_stop(demonstrate())))
-            case _:
-                stop(load_settings())
+        sys.exit(_do(what))
     except asyncio.CancelledError:
-        sys.exit(130)
+        sys.exit(0 if what == "run" else 130)  # Ctrl-C is how a run is meant to end
     except NotStarted as problem:
         print(problem, file=sys.stderr)
         sys.exit(2)
+
+
+def _do(what: str) -> int:
+    """Imports late: the imports take a second, in which Ctrl-C should just end us."""
+    if what == "run":
+        from deploy.local.run import run
+
+        return asyncio.run(_until_told_to_stop(run()))
+    if what == "demo":
+        from deploy.local.demonstrate import demonstrate
+
+        return asyncio.run(_until_told_to_stop(demonstrate()))
+    from deploy.local.settings import load_settings
+    from deploy.local.stop import stop
+
+    stop(load_settings())
+    return 0
 
 
 if __name__ == "__main__":

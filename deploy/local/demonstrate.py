@@ -15,7 +15,7 @@ from deploy.local.demo.asking import Asking
 from deploy.local.demo.evidence import gather_evidence, told_so_far
 from deploy.local.demo.narrator import Narrator
 from deploy.local.demo.progress import Progress
-from deploy.local.demo.verdict import Verdict, judge
+from deploy.local.demo.verdict import Sighting, Verdict, judge
 from deploy.local.demo.world import STORY, World
 from deploy.local.home import Home
 from deploy.local.installation import Installation, installed
@@ -90,8 +90,9 @@ async def _watch_the_story(installation: Installation, asking: Asking, terminal:
     world = World(_progress(installation).begins)
     narrator = Narrator(asking, clock, terminal)
     terminal.line()
+    sightings: list[Sighting] = []
     while clock.now() < world.begins + STORY:
-        await narrator.look()
+        sightings += await narrator.look()
         await asyncio.sleep(LOOK_SECONDS)
     await installation.stop_product()
     with terminal.step("everything sent is counted, nothing waits"):
@@ -101,7 +102,7 @@ async def _watch_the_story(installation: Installation, asking: Asking, terminal:
         await gather_evidence(
             asking,
             _progress(installation),
-            sightings=narrator.sightings,
+            sightings=sightings,
             told_by_history=told_by_history,
         )
     )

@@ -209,7 +209,6 @@ class Installation:
 
     def _write_run_file(self) -> None:
         assert self._postgres is not None
-        log_url = self.settings.log_url.get_secret_value() if self.settings.log_url else None
         write_private(
             self.home.run_file,
             {
@@ -219,7 +218,7 @@ class Installation:
                 "pids": {**self._pids, "postgres": self._postgres.pid},
                 "database": self._database_url(database.LOGIN),
                 "owner_database": self._database_url(database.OWNER),
-                "log": log_url or self._database_url(database.LOGIN),
+                "log": self._database_url(database.LOGIN),
                 "smtp_port": self.smtp_port,
             },
         )

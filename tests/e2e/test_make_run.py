@@ -12,6 +12,7 @@ from contextlib import aclosing
 from io import StringIO
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import httpx
 import pytest
@@ -20,7 +21,7 @@ from deploy.local.demo.asking import Asking
 from deploy.local.demo.evidence import gather_evidence, told_so_far
 from deploy.local.demo.narrator import Narrator
 from deploy.local.demo.progress import Progress
-from deploy.local.demo.verdict import judge
+from deploy.local.demo.verdict import Sighting, judge
 from deploy.local.demo.world import STORY, World
 from deploy.local.terminal import Terminal
 from libs.common.clock import DeclaredClock
@@ -28,6 +29,7 @@ from libs.common.event_log import Record
 from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
 from libs.common.topics import Topic
+from tests.e2e.foreign_eyes import Eyes, bootstrap, plant_dead_letters, walk
 from tests.e2e.running import ROOT, LocalRun, local_run
 
 DAY_SECONDS = 1.0
@@ -61,6 +63,7 @@ class Watching:
 
     def __init__(self, run: LocalRun, asking: Asking) -> None:
         self.clock = DeclaredClock(run.home.clock_file)
+        self.sightings: list[Sighting] = []
         self.narrator = Narrator(asking, self.clock, Terminal(out=StringIO()))
         progress = Progress.read(run.home.product_file)
         assert progress is not None
@@ -69,7 +72,7 @@ class Watching:
     async def until_day(self, day: float, *, looking: bool = True) -> None:
         async def it_is_that_day() -> bool:
             if looking:
-                await self.narrator.look()
+                self.sightings += await self.narrator.look()
             return self.clock.now() >= self.world.begins + STORY * day / STORY.days
 
         await eventually(it_is_that_day, within_seconds=60, what=f"day {day}")
@@ -132,7 +135,7 @@ async def _judge(run: LocalRun, asking: Asking, watching: Watching, told_by_hist
         evidence = await gather_evidence(
             asking,
             progress,
-            sightings=watching.narrator.sightings,
+            sightings=watching.sightings,
             told_by_history=told_by_history,
         )
         problems[:] = judge(evidence).problems
@@ -142,6 +145,12 @@ async def _judge(run: LocalRun, asking: Asking, watching: Watching, told_by_hist
         await eventually(it_came_true, within_seconds=30)
     except (AssertionError, httpx.HTTPError) as exc:
         pytest.fail("\n".join([repr(exc), *problems, run.said()]))
+
+
+async def _nobody_else_sees_anything(found: dict[str, Any]) -> None:
+    other = bootstrap(found["owner_database"], "Another company")
+    await plant_dead_letters(found["log"], workspace=1)
+    assert await walk(Eyes(found["urls"], found["api_key"]), Eyes(found["urls"], other["api_key"])) >= 15
 
 
 async def test_without_the_demo_it_is_a_real_installation_in_observe(folder: Path) -> None:

@@ -16,10 +16,7 @@ WORTH_TELLING = 10.0
 
 
 class Narrator:
-    """``sightings`` keeps every score that was seen, for whoever judges the story afterwards."""
-
     def __init__(self, asking: Asking, clock: Clock, terminal: Terminal) -> None:
-        self.sightings: list[Sighting] = []
         self._asking = asking
         self._clock = clock
         self._terminal = terminal
@@ -28,20 +25,23 @@ class Narrator:
         self._settled: set[str] = set()
         self._about: str | None = None
 
-    async def look(self) -> None:
-        """Tell what is new since the last look. A service that does not answer just now is asked the next time."""
+    async def look(self) -> list[Sighting]:
+        """Tell what is new since the last look. The answer is every score as it was seen, for whoever judges the story.
+
+        A service that does not answer just now is asked the next time.
+        """
         try:
             accounts, deliveries = await asyncio.gather(self._asking.accounts(), self._asking.deliveries())
             seen_at, at = wall_now(), self._clock.now()
             for account in accounts:
-                self.sightings.append(Sighting(seen_at, at, account.account_id, account.score, account.band))
                 await self._account(account)
             for told in deliveries:
                 if told.settled and told.delivery_id not in self._settled:
                     self._settled.add(told.delivery_id)
                     self._delivery(told)
         except httpx.HTTPError:
-            return
+            return []
+        return [Sighting(seen_at, at, account.account_id, account.score, account.band) for account in accounts]
 
     async def _account(self, account: Account) -> None:
         last = self._last.get(account.account_id)
