@@ -32,7 +32,7 @@ from services.notify.transport import Transport
 
 logger = get_logger(__name__)
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 UNDER_WAY_MOST = 8
 """Calls of one channel at a time, so that a target that hangs does not hold up the others."""
 PROGRESS_SECONDS = 60.0

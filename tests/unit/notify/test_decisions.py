@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.notify.domain.decisions import (
@@ -145,6 +145,7 @@ def test_a_look_up_that_does_not_answer_is_repeated_until_the_delivery_expires()
     assert after_look_up(unknown, busy, OPEN, now=late, as_of=NOW, luck=0.5) == Fail("outcome_unknown", 1)
 
 
+@settings(deadline=None)
 @given(state=st.sampled_from([State.SENT, State.FAILED, State.SUPPRESSED]))
 def test_what_is_settled_is_never_due(state: State) -> None:
     with pytest.raises(ValueError, match="never due"):
@@ -154,6 +155,7 @@ def test_what_is_settled_is_never_due(state: State) -> None:
 luck = st.floats(min_value=0, max_value=1, exclude_max=True)
 
 
+@settings(deadline=None)
 @given(failures=st.integers(min_value=0, max_value=10_000), luck=luck)
 def test_back_off_has_full_jitter_below_its_ceiling(failures: int, luck: float) -> None:
     delay = retry_delay(failures, luck).total_seconds()
@@ -162,6 +164,7 @@ def test_back_off_has_full_jitter_below_its_ceiling(failures: int, luck: float) 
     assert retry_delay(failures, 0.999).total_seconds() <= retry_delay(failures + 1, 0.999).total_seconds()
 
 
+@settings(deadline=None)
 @given(
     asked=st.floats(min_value=0, max_value=3600),
     failures=st.integers(min_value=0, max_value=100),
@@ -189,6 +192,7 @@ def test_each_further_doubt_is_given_more_time() -> None:
     assert waits[-1] <= timedelta(hours=1)
 
 
+@settings(deadline=None)
 @given(
     state=st.sampled_from([State.PENDING, State.UNKNOWN]),
     doubtful=st.integers(min_value=0, max_value=10),

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common.events import Channel, TouchFacts
@@ -67,6 +67,7 @@ names = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(account=names, contact=names, owner=names)
 def test_no_name_adds_a_header_a_recipient_or_markup(account: str, contact: str, owner: str) -> None:
     facts = msgspec.structs.replace(FULL_EXAMPLE, account_name=account, contact_name=contact, owner=owner)

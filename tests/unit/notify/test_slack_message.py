@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.local.inbox.block_kit import problems_of
@@ -79,6 +79,7 @@ def texts(blocks: list[dict[str, Any]]) -> list[str]:
     return found
 
 
+@settings(deadline=None)
 @given(facts=facts, template=st.sampled_from(["usage-decline", "account-silent"]))
 def test_no_customer_can_break_a_limit_or_mention_or_link(facts: TouchFacts, template: str) -> None:
     message = compose(delivery(facts, template=template), TEMPLATES)
@@ -99,6 +100,7 @@ def test_no_customer_can_break_a_limit_or_mention_or_link(facts: TouchFacts, tem
     json.dumps(message.blocks).encode()
 
 
+@settings(deadline=None)
 @given(text=hostile, most=st.integers(min_value=1, max_value=200))
 def test_cutting_never_splits_an_entity_or_a_character(text: str, most: int) -> None:
     shown = cut(escaped(text), most)
