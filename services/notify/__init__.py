@@ -8,6 +8,6 @@ may happen twice a Slack message through an incoming webhook whose answer was lo
                  whose acceptance was not heard of is sent again under the same Message-ID; a Slack message by bot
                  token is looked up in the channel's history first, so it does not (docs/guarantees)
 
-The bot token needs the scopes chat:write, and to settle lost answers channels:history, groups:history,
-channels:read, groups:read and metadata.message:read; the bot must be a member of the channels it posts to.
+The bot token needs the scope chat:write and, to settle lost answers, channels:read and channels:history (for private
+channels groups:read and groups:history too); the bot must be a member of the channels it posts to.
 """

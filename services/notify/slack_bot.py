@@ -95,11 +95,17 @@ class SlackBot:
             return target
         if place is not None:
             return place
-        name, cursor = target.removeprefix("#"), ""
+        try:
+            return await self._listed(target.removeprefix("#"), "public_channel,private_channel")
+        except SlackApiError as exc:
+            if _judged(exc).reason != "missing_scope":
+                raise
+            return await self._listed(target.removeprefix("#"), "public_channel")
+
+    async def _listed(self, name: str, types: str) -> str | None:
+        cursor = ""
         for _ in range(PAGES_MOST):
-            page = await self._client.conversations_list(
-                types="public_channel,private_channel", exclude_archived=True, limit=PAGE, cursor=cursor
-            )
+            page = await self._client.conversations_list(types=types, exclude_archived=True, limit=PAGE, cursor=cursor)
             for channel in page["channels"]:
                 if channel["name"] == name:
                     return str(channel["id"])

@@ -103,13 +103,24 @@ async def test_a_bot_that_may_not_read_is_settled_by_policy_and_counted(
     await house.mode(webhook_unknown=policy)
     house.inbox.faults.add(Fault(target="slack", kind=FaultKind.DROP_AFTER))
     house.inbox.faults.add(
-        Fault(target="slack", kind=FaultKind.SLACK_ERROR, method="conversations.list", slack_error="missing_scope")
+        Fault(target="slack", kind=FaultKind.SLACK_ERROR, method="conversations.history", slack_error="missing_scope")
     )
     await house.tell(slack_touch())
     await house.work()
     assert len(house.slack()) == told
     (row,) = await house.ledger()
     assert (row["state"], row["doubtful"]) == (state, 1)
+
+
+async def test_a_bot_that_may_read_public_channels_only_still_looks_up(house: House) -> None:
+    await house.mode()
+    house.inbox.faults.add(Fault(target="slack", kind=FaultKind.DROP_AFTER))
+    house.inbox.faults.add(
+        Fault(target="slack", kind=FaultKind.SLACK_ERROR, method="conversations.list", slack_error="missing_scope")
+    )
+    await house.tell(slack_touch())
+    await house.work()
+    assert len(house.slack()) == 1
 
 
 class _BotWithItsOwnRetries(SlackBot):
