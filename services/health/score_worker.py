@@ -61,7 +61,7 @@ class Pace:
     leave room for the others."""
 
     news_settles: timedelta = timedelta(seconds=1)
-    rests_for: float = 10
+    rests_for: float = 3
 
 
 class Candidate(NamedTuple):

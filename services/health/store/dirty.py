@@ -10,8 +10,10 @@ from typing import NamedTuple
 from libs.common.db import AsyncConnection, text
 from services.health.tally import Lane
 
-MOST_AT_ONCE = 50_000
-"""Rows that one scoring takes at most; the account stays dirty with the rest."""
+DAYS_AT_ONCE = 10_000
+"""Days of users that one scoring rolls up at most; the account stays dirty with the rest."""
+DAYS_OF_A_WHOLE_USER = 50
+"""What rolling up every day of a user is taken to cost, in days."""
 
 
 class DirtyKey(NamedTuple):
@@ -71,12 +73,25 @@ async def look(connection: AsyncConnection, workspace: int, account: str, lane: 
             text(
                 """
                 WITH waiting AS MATERIALIZED (
-                    SELECT id, user_key, day, lane, since FROM dirty
+                    SELECT id, user_key, day, lane, since FROM dirty d
                     WHERE workspace_id = :workspace AND account_id = :account AND until <= :as_of
-                    ORDER BY lane = 'baseline' DESC, lane = :lane DESC, id LIMIT :most
-                ), taken AS (
-                    SELECT * FROM waiting
-                    WHERE lane IN (:lane, 'baseline') OR EXISTS (SELECT FROM waiting WHERE lane = 'baseline')
+                        AND (lane IN (:lane, 'baseline') OR EXISTS (
+                            SELECT FROM dirty b WHERE b.workspace_id = :workspace AND b.account_id = :account
+                                AND b.lane = 'baseline'
+                        ))
+                ), pieces AS (
+                    -- Who is rolled up whole needs no single day.
+                    SELECT user_key, CASE WHEN whole THEN NULL ELSE day END AS day, min(id) AS first,
+                        CASE WHEN whole THEN CAST(:whole_user AS int) ELSE 1 END AS days
+                    FROM (SELECT *, bool_or(day IS NULL) OVER (PARTITION BY user_key) AS whole FROM waiting) AS w
+                    GROUP BY user_key, whole, CASE WHEN whole THEN NULL ELSE day END
+                ), affordable AS (
+                    SELECT user_key, day FROM
+                        (SELECT *, sum(days) OVER (ORDER BY user_key IS NOT NULL, first) AS together FROM pieces) AS p
+                    WHERE together <= :most
+                ), taken AS MATERIALIZED (
+                    SELECT w.* FROM waiting w JOIN affordable a
+                        ON coalesce(a.user_key, '-') = coalesce(w.user_key, '-') AND (a.day IS NULL OR a.day = w.day)
                 )
                 SELECT
                     coalesce(array_agg(id), '{}') AS ids,
@@ -93,7 +108,14 @@ async def look(connection: AsyncConnection, workspace: int, account: str, lane: 
                 FROM taken
                 """
             ),
-            {"workspace": workspace, "account": account, "lane": lane, "as_of": as_of, "most": MOST_AT_ONCE},
+            {
+                "workspace": workspace,
+                "account": account,
+                "lane": lane,
+                "as_of": as_of,
+                "most": DAYS_AT_ONCE,
+                "whole_user": DAYS_OF_A_WHOLE_USER,
+            },
         )
     ).one()
     whole_users = frozenset(row.whole_users)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from services.health.router import Router
 from services.health.score_worker import Candidate, Cause, Pace, ScoreWorker
 from services.health.store import dirty, schedule
+from services.health.store.dirty import DAYS_AT_ONCE, DAYS_OF_A_WHOLE_USER
 from services.health.store.schedule import AccountKey
 from services.health.tally import Lane
 from tests.conftest import TestDatabase
@@ -144,3 +145,19 @@ async def test_workspaces_with_the_same_names_do_not_mix(here: World) -> None:
         {"workspace_id": 1, "source": 1, "live": False},
         {"workspace_id": 2, "source": 7, "live": True},
     ]
+
+
+async def test_more_news_than_one_scoring_takes_is_taken_by_several(here: World) -> None:
+    people = [f"user{n}" for n in range(DAYS_AT_ONCE // DAYS_OF_A_WHOLE_USER + 20)]
+    events = [here.group(user, "acme", MONDAY - 3 * DAY) for user in people]
+    events += [here.track("Used", user, MONDAY - days * DAY) for user in people for days in (2, 1)]
+    await here.tell(events)
+    await here.read_up_to(here.clock.at)
+    while await here.router.route_once():
+        pass
+    assert await here.score_worker.score_round() == 1
+    left = {row["user_key"] for row in await here.rows("SELECT user_key FROM dirty")}
+    assert len(left) == 20
+    assert sum((await here.usage("acme")).values()) == 3 * (len(people) - 20)
+    await here.settle()
+    assert sum((await here.usage("acme")).values()) == len(events)
