@@ -23,7 +23,10 @@ class Lease:
         """Whether something may have left the house: only then can an outcome be unknown."""
 
     def leave(self) -> None:
-        """To be called with nothing but the write between it and the network. Raises LeaseRanOut."""
+        """To be called with nothing but the write between it and the network. Raises LeaseRanOut.
+
+        What remains is a freeze within those few instructions, which no clock on this side can see.
+        """
         if self._now() >= self._deadline:
             raise LeaseRanOut
         self.left = True
