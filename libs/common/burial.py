@@ -18,6 +18,7 @@ ONLY_GROUP = "kizashi-only-group"
 LETTER = "kizashi-letter"
 """Header of a replayed record, and of the copy on the dead-letter topic: the id of the letter."""
 KEPT_DAYS = 14
+FORGOTTEN_AT_ONCE = 5000
 
 _letters = Counter("kizashi_dead_letters_total", "Records refused", ["group", "topic", "reason"], registry=REGISTRY)
 
@@ -102,13 +103,16 @@ async def settle(connection: AsyncConnection, ids: Collection[uuid.UUID]) -> set
     return {row.id for row in rows}
 
 
-async def forget_old(database: Database) -> int:
-    """Delete letters past their time; the answer is how many."""
+async def forget_old(database: Database) -> bool:
+    """Delete letters past their time, at most so many at once. True when there may be more."""
     async with database.transaction() as connection:
         gone = await connection.execute(
-            text(f"DELETE FROM dead_letter WHERE died_at < now() - interval '{KEPT_DAYS} days'")
+            text(
+                "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter "
+                f"WHERE died_at < now() - interval '{KEPT_DAYS} days' LIMIT {FORGOTTEN_AT_ONCE})"
+            )
         )
-        return int(gone.rowcount)
+        return int(gone.rowcount) == FORGOTTEN_AT_ONCE
 
 
 def _copy(letter: DeadLetter, headers: dict[str, bytes]) -> OutboxRow:

@@ -92,6 +92,10 @@ async def prepare_day(database: Database, day: date) -> None:
         if held == day:
             return
         if held is None or held < day:
+            # A few letters look into a table of millions, of which the planner may know nothing: by its index.
+            await connection.execute(
+                text("SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)")
+            )
             await connection.execute(
                 text(
                     f"UPDATE dead_letter SET settled_at = now() FROM claim_{slot} c "

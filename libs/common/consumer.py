@@ -30,6 +30,7 @@ logger = get_logger(__name__)
 BREAKER_PAUSE_SECONDS = 60.0
 CAUGHT_UP_EVERY_SECONDS = 0.25
 KEEP_HOUSE_EVERY_SECONDS = 3600.0
+KEEP_HOUSE_SOON_SECONDS = 5.0
 LIVE_SECONDS = 60.0
 
 _records = Counter("kizashi_consumer_records_total", "Records by outcome", ["group", "outcome"], registry=REGISTRY)
@@ -252,14 +253,13 @@ class Consumer:
     # --- besides ---
 
     async def _keep_house(self) -> None:
+        soon = True
         try:
             await prepare_claims(self._database)
-            await burial.forget_old(self._database)
+            soon = await burial.forget_old(self._database)
         except RetryLater as exc:
             logger.warning("housekeeping_waits", group=self._group, detail=str(exc))
-            self._keep_house_at = monotonic() + 5
-        else:
-            self._keep_house_at = monotonic() + KEEP_HOUSE_EVERY_SECONDS
+        self._keep_house_at = monotonic() + (KEEP_HOUSE_SOON_SECONDS if soon else KEEP_HOUSE_EVERY_SECONDS)
 
     async def _keep_time(self, subscription: Subscription) -> None:
         self._keep_time_at = monotonic() + CAUGHT_UP_EVERY_SECONDS

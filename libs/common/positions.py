@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from libs.common.db import AsyncConnection, Database, text
 from libs.common.errors import NotStarted, OwnershipLost
 from libs.common.event_log import Batch, EventLog, TopicPartition
-from libs.common.topics import PARTITIONS, Topic
-
-
-async def caught_up_to(connection: AsyncConnection, topics: Sequence[Topic]) -> datetime | None:
-    """The domain time up to which everything accepted on ``topics`` has been processed.
-
-    None while a partition has never been read: what it holds may be of any time.
-    """
-    found = await connection.execute(
-        text(
-            "SELECT CASE WHEN count(caught_up_to) = :expected THEN min(caught_up_to) END "
-            "FROM consumer_position WHERE topic = ANY (CAST(:topics AS text[]))"
-        ),
-        {"topics": [topic.value for topic in topics], "expected": len(set(topics)) * PARTITIONS},
-    )
-    moment: datetime | None = found.scalar_one()
-    return moment
 
 
 class Positions:
