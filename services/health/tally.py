@@ -15,7 +15,6 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from libs.common.errors import InvalidEvent
 from libs.common.events import TelemetryKind, TelemetryReceived
 from services.health import keys
 from services.health.domain import Activity, Scalar
@@ -134,10 +133,7 @@ class Tally:
 def tally(
     events: Iterable[TelemetryReceived], kept_properties: Mapping[str, frozenset[str]], activity: Activity
 ) -> Tally:
-    """Count ``events``. Of events that are not in ``kept_properties`` nothing but the count is kept.
-
-    Raises InvalidEvent when an event has a time without a zone.
-    """
+    """Count ``events``. Of events that are not in ``kept_properties`` nothing but the count is kept."""
     counted = Tally()
     for event in events:
         _add(counted, event, kept_properties, activity)
@@ -147,7 +143,7 @@ def tally(
 def _add(
     tally: Tally, event: TelemetryReceived, kept_properties: Mapping[str, frozenset[str]], activity: Activity
 ) -> None:
-    occurred_at, received_at = _utc(event.occurred_at), _utc(event.received_at)
+    occurred_at, received_at = event.occurred_at.astimezone(UTC), event.received_at.astimezone(UTC)
     # Nothing happens after it was heard of; clients' clocks may say so all the same.
     at = min(occurred_at, received_at)
     day, arrival_day = at.date(), received_at.date()
@@ -241,9 +237,3 @@ def _scalars(written: msgspec.Raw) -> dict[str, Scalar | None]:
     if not isinstance(members, dict):
         return {}
     return {name: value for name, value in members.items() if value is None or isinstance(value, str | int | float)}
-
-
-def _utc(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise InvalidEvent("time_without_zone", f"{moment.isoformat()} does not say in which zone")
-    return moment.astimezone(UTC)
