@@ -11,30 +11,27 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, NoReturn
 
 import httpx
 
 from deploy.local import database, leftovers
-from deploy.local.demo.progress import Phase, Progress
-from deploy.local.demo.world import STORY, World
+from deploy.local.demo.clock_at_start import set_the_clock
 from deploy.local.home import Home, write_private
 from deploy.local.postgres import EmbeddedPostgres, start
 from deploy.local.settings import PROCESSES, LocalSettings
 from deploy.local.supervisor import Program, Supervisor, said_last
 from deploy.local.surroundings import brings_real_mail, brings_real_slack, environment
 from deploy.local.terminal import Terminal
-from libs.common.clock import Declaration, wall_now
 from libs.common.errors import NotStarted
 
 READY_SECONDS = 60.0
 WATCH_SECONDS = 0.5
 STOP_SECONDS = 6.5
-FLAPPING = (6, 60.0)
-"""So many starts of one process within so many seconds mean that starting it again does not help."""
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+FLAPPING = (15, 60.0)
+"""So many starts of one process within so many seconds mean that starting it again does not help. Whoever kills it on
+purpose, to see it come back, does not get there."""
 
 
 class Installation:
@@ -51,8 +48,8 @@ class Installation:
         }
         self.smtp_port = settings.local_smtp_port or _free_port()
         self.keys: dict[str, Any] = {}
-        self._terminal = terminal
         self.is_new = False
+        self._terminal = terminal
         self._postgres: EmbeddedPostgres | None = None
         self._supervisor: Supervisor | None = None
         self._pids: dict[str, int] = {}
@@ -73,9 +70,7 @@ class Installation:
         with step("workspace, source and keys"):
             self.keys = await database.first_keys(self.home, self._postgres, self.settings.demo)
         if self.settings.demo:
-            self._set_the_clock()
-            progress = Progress.read(self.home.product_file)
-            self.is_new = progress is None or progress.phase is not Phase.LIVE
+            self.is_new = set_the_clock(self.home, self.settings)
         with step(", ".join(PROCESSES)):
             self._supervisor = Supervisor(self.home, self._programs(), self._environment())
             await self._until_ready()
@@ -126,39 +121,6 @@ class Installation:
                     )
                 await asyncio.sleep(0.1)
 
-    # --- the demo's time ---
-
-    def _set_the_clock(self) -> None:
-        """Time stands still until the product lets it run: thirty days ago at first, later where it stood."""
-        progress = Progress.read(self.home.product_file)
-        if progress is None:
-            begins, real_pace_from = self._beginning()
-            world = World(begins)
-            Progress(
-                begins=begins,
-                day_seconds=self.settings.local_day_seconds,
-                sent_until=world.history_begins,
-                real_pace_from=real_pace_from,
-            ).write(self.home.product_file)
-            self._stop_the_clock_at(begins)
-            return
-        declared = Declaration.read(self.home.clock_file)
-        if declared.until is not None:  # stopped in accelerated time, which went no further
-            self._stop_the_clock_at(declared.domain_time(wall_now()))
-        elif declared.rate:  # stopped in real time: nothing has happened since
-            self._stop_the_clock_at(progress.sent_until)
-
-    def _beginning(self) -> tuple[datetime, datetime | None]:
-        now = wall_now()
-        if self.settings.local_end_weekday is None:
-            return now - STORY, None
-        back = (now.weekday() - WEEKDAYS.index(self.settings.local_end_weekday)) % 7
-        ends = now - timedelta(days=back)
-        return ends - STORY, ends
-
-    def _stop_the_clock_at(self, moment: datetime) -> None:
-        Declaration(wall_anchor=wall_now(), domain_anchor=moment, rate=0).write(self.home.clock_file)
-
     # --- running ---
 
     @property
@@ -183,6 +145,8 @@ class Installation:
     async def _look_after_processes(self) -> None:
         assert self._supervisor is not None
         assert self._postgres is not None
+        if not self.home.path.is_dir():
+            raise NotStarted(f"The folder {self.home.path} is gone, so nothing can go on.")
         if self._supervisor.ended:
             raise NotStarted(f"supervisord ended; {self.home.logs / 'supervisord.log'} says why.")
         processes = await self._supervisor.processes() or []

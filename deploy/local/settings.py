@@ -13,6 +13,8 @@ from libs.common.settings import CommonSettings, load
 PROCESSES = ("ingest", "health", "playbook", "notify", "inbox")
 """Those that listen, in the order of their ports."""
 
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -32,7 +34,7 @@ class LocalSettings(CommonSettings):
     local_day_seconds: float = Field(default=2.0, ge=0.5, le=3600, description="that a day of the demo's story takes")
     local_end_weekday: str | None = Field(
         default=None,
-        pattern="^(monday|tuesday|wednesday|thursday|friday|saturday|sunday)$",
+        pattern=f"^({'|'.join(WEEKDAYS)})$",
         description="of make demo: the story ends on the last such day instead of today",
     )
 

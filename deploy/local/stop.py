@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import psutil
+import os
+import signal
+from time import monotonic, sleep
 
 from deploy.local import leftovers, postgres
 from deploy.local.home import Home
@@ -30,13 +32,11 @@ def stop(settings: LocalSettings) -> None:
 
 
 def _stop_front(pid: int | None) -> None:
-    try:
-        if pid is not None:
-            front = psutil.Process(pid)
-            front.terminate()
-            front.wait(STOP_SECONDS)
-    except psutil.NoSuchProcess:
-        pass
-    except psutil.TimeoutExpired:
-        raise NotStarted(f"Process {pid} did not stop within {STOP_SECONDS:.0f} s; kill -9 it and try again.") from None
+    if pid is not None and leftovers.runs(pid):
+        os.kill(pid, signal.SIGTERM)
+        deadline = monotonic() + STOP_SECONDS
+        while leftovers.runs(pid):
+            if monotonic() > deadline:
+                raise NotStarted(f"Process {pid} did not stop within {STOP_SECONDS:.0f} s; kill -9 it and try again.")
+            sleep(0.1)
     print("Stopped.")

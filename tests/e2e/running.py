@@ -79,9 +79,17 @@ class LocalRun:
         return self.said()[self._said_before :]
 
     def refused(self, **variables: str) -> tuple[int, str]:
-        """Exit status and words of a start that must not succeed, or of another command of the same shape."""
-        result = subprocess.run(
-            [sys.executable, "-m", "deploy.local", "run"],
+        """Exit status and words of a start that must not succeed."""
+        result = self._command("run", **variables)
+        return result.returncode, result.stderr
+
+    def make_stop(self) -> str:
+        """What `make stop` says."""
+        return self._command("stop").stdout
+
+    def _command(self, what: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "deploy.local", what],
             cwd=ROOT,
             env={**self.environment, **variables},
             stdin=subprocess.DEVNULL,
@@ -90,7 +98,6 @@ class LocalRun:
             timeout=READY_SECONDS,
             check=False,
         )
-        return result.returncode, result.stderr
 
     def kizashi(self, *words: str) -> str:
         """What the command line prints beside this run."""

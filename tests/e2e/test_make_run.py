@@ -214,11 +214,13 @@ async def _use_the_command_line(run: LocalRun, database: str) -> None:
     await eventually(lambda: letters(replayed=1))
 
 
-async def test_a_demo_and_a_real_installation_do_not_share_a_home(folder: Path) -> None:
+async def test_make_stop_ends_it_and_a_demo_does_not_share_its_home(folder: Path) -> None:
     with local_run(folder, DEMO="0") as run:
         run.start()
         await run.ready()
-        stop(run)
+        assert run.make_stop() == "Stopped.\n"
+        assert run.running() == []
+        assert run.make_stop() == "Nothing was running.\n"
         status, sentence = run.refused(DEMO="1")
         assert (status, sentence.count("\n")) == (2, 1)
         assert "holds a real installation" in sentence
