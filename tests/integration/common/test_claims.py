@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from libs.common.claims import claim, prepare_claims, prepare_day
+from libs.common.db import Database
 from libs.common.ddl import CLAIM_TABLES, CLAIM_WINDOW_DAYS
 from libs.common.errors import RetryLater
 from libs.common.testing import eventually
@@ -109,6 +110,21 @@ async def test_the_database_and_this_machine_agree_what_day_it_is(world: World) 
     days = await world.owner.fetch("SELECT day FROM tally.claim_day ORDER BY day")
     today = datetime.now(UTC).date()
     assert [row["day"] for row in days] == [today + timedelta(days=ahead) for ahead in (-1, 0, 1)]
+
+
+async def test_a_database_clock_that_jumps_alone_is_not_believed(world: World) -> None:
+    """A schema before pg_catalog in the search path gives this session another clock."""
+    await prepare_claims(world.worker)
+    await take(world, [ID], datetime.now(UTC))
+    await world.owner.execute(
+        "CREATE FUNCTION tally.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
+        "$$ SELECT pg_catalog.clock_timestamp() + interval '9 days' $$"
+    )
+    jumped = Database(world.url, role="kizashi_tally_worker", schema="tally, pg_catalog")
+    with pytest.raises(RetryLater, match="until both clocks are right"):
+        await prepare_claims(jumped)
+    await jumped.close()
+    assert await take(world, [ID], datetime.now(UTC)) == set()
 
 
 async def test_many_who_claim_the_same_ids_share_them_without_a_deadlock(world: World) -> None:
