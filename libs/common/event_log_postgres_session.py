@@ -13,6 +13,8 @@ from libs.common.errors import NotStarted, RetryLater
 ROLE = "kizashi_log"
 DEADLINE_SECONDS = 5.0
 """For one call, connecting included."""
+SERVER_DIED = asyncpg.InternalClientError
+"""What asyncpg raises, beside its own errors, when the server is killed in the middle of an exchange."""
 
 
 class LogSession:
@@ -44,7 +46,7 @@ class LogSession:
         try:
             async with asyncio.timeout(DEADLINE_SECONDS), self._turn:
                 return await self._fetch(statement, arguments)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SERVER_DIED) as exc:
             if isinstance(exc, asyncpg.PostgresError) and not is_world_at_fault(exc):
                 raise _named(exc) from exc
             raise RetryLater(f"the event log's PostgreSQL does not answer: {exc or 'deadline passed'}") from exc
