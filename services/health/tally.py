@@ -20,6 +20,10 @@ from services.health import keys
 from services.health.domain import Activity, Scalar
 
 
+LONGEST_EMAIL = 254
+"""Characters of an address (RFC 5321). What is longer is none, and would not fit into an index."""
+
+
 class Lane(StrEnum):
     LIVE = "live"
     IMPORT = "import"
@@ -183,7 +187,7 @@ def _add(
     if event.kind is TelemetryKind.IDENTIFY and user_key:
         traits = _note_traits(tally.user_traits, event, user_key, at, arrival_day)
         email = traits.get("email")
-        if isinstance(email, str) and "@" in email:
+        if isinstance(email, str) and "@" in email and len(email) <= LONGEST_EMAIL:
             tally.emails.add(EmailKey(event.workspace, user_key, email))
             if not activity.person_counts(keys.original_id(user_key), email):
                 request(RequestKind.RECOUNTED, user_key, "", None)
