@@ -86,7 +86,7 @@ class Database:
                 connected = True
                 await see_workspaces(connection, workspaces)
                 yield connection
-        except (DBAPIError, PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except (DBAPIError, PoolTimeout, OSError, *DRIVER_ERRORS) as exc:
             if is_world_at_fault(exc) or not connected:  # before the first statement nothing is about data
                 raise RetryLater(f"PostgreSQL as {self.role}: {sentence_of(exc)}") from exc
             raise
@@ -108,6 +108,8 @@ async def see_workspaces(connection: AsyncConnection, workspaces: Iterable[int])
     )
 
 
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""SQLAlchemy wraps most of them; not the last one, which says that the server died in the middle of an exchange."""
 WORLD_CLASSES = frozenset({"08", "40", "53", "55", "57", "58", "XX"})
 """SQLSTATE classes: connection, rollback (deadlock, serialization), resources, object not in state (lock timeout),
 operator intervention, system error, internal error."""
@@ -130,8 +132,8 @@ def is_world_at_fault(exc: BaseException) -> bool:
 
 
 def _is_state_of_the_world(exc: BaseException) -> bool:
-    # A migration changed a table that a prepared statement knows; it is prepared anew the next time.
-    if isinstance(exc, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError):
+    # A migration changed a table that a prepared statement knows: it is prepared anew the next time.
+    if isinstance(exc, asyncpg.InvalidCachedStatementError | asyncpg.InternalClientError):
         return True
     state = getattr(exc, "sqlstate", None)
     return isinstance(state, str) and (state[:2] in WORLD_CLASSES or state in WORLD_STATES)

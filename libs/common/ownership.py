@@ -10,7 +10,7 @@ from time import monotonic
 
 import asyncpg
 
-from libs.common.db import asyncpg_url
+from libs.common.db import DRIVER_ERRORS, asyncpg_url
 from libs.common.errors import RetryLater
 
 HEARTBEAT_SECONDS = 0.75
@@ -66,7 +66,7 @@ class LockSession:
             settings["role"] = self._role
         try:
             self._connection = await asyncpg.connect(self._url, timeout=5, server_settings=settings)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except (OSError, *DRIVER_ERRORS) as exc:
             raise RetryLater(f"PostgreSQL gives no lock session: {exc}") from exc
         self._proven_at = monotonic()
         self._heart = asyncio.create_task(self._beat(), name=f"heartbeat {self._application_name}")
@@ -80,7 +80,7 @@ class LockSession:
             connection, self._connection = self._connection, None
             try:
                 await connection.close(timeout=1)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (OSError, *DRIVER_ERRORS):
                 connection.terminate()
 
     async def try_lock(self, numbers: Sequence[int]) -> set[int]:
@@ -130,7 +130,7 @@ class LockSession:
             try:
                 async with asyncio.timeout(LOST_AFTER_SECONDS):
                     rows = await _or_terminate(self._connection, statement, arguments)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            except (OSError, *DRIVER_ERRORS) as exc:
                 raise RetryLater(f"the lock session is gone: {exc or 'no answer'}") from exc
             self._proven_at = asked_at
             return rows
