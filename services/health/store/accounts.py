@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from libs.common.db import AsyncConnection, text
-from services.health.conclusion import Conclusion, Remembered, Snapshot
+from services.health.conclusion import Comparison, Conclusion, Remembered, Snapshot
 from services.health.domain import Assessment, Scorecard, Standing, day_of
 from services.health.store.schedule import AccountKey
 
@@ -108,16 +108,23 @@ async def save(
         )
 
 
-async def scorecard_at(connection: AsyncConnection, key: AccountKey, moment: datetime) -> Scorecard | None:
-    """The scorecard with a score that stood at ``moment``, or the earliest after it; None when there is none."""
+async def scorecard_for(connection: AsyncConnection, key: AccountKey, wanted: Comparison) -> Scorecard | None:
+    """Of equally far ones the latest; None when there is none."""
     row = (
         await connection.execute(
             text(
                 "SELECT CAST(scorecard AS text) AS scorecard FROM score_history "
-                "WHERE workspace_id = :workspace AND account_id = :account AND score IS NOT NULL "
-                "ORDER BY as_of <= :moment DESC, abs(extract(epoch FROM as_of - :moment)) LIMIT 1"
+                "WHERE workspace_id = :workspace AND account_id = :account AND as_of >= :since "
+                "AND (band = :band OR CAST(:band AS text) IS NULL) AND (score - :score) * :direction > 0 "
+                "ORDER BY (score - :score) * :direction DESC, as_of DESC LIMIT 1"
             ),
-            {**key._asdict(), "moment": moment},
+            {
+                **key._asdict(),
+                "since": wanted.since,
+                "band": wanted.band,
+                "score": wanted.score,
+                "direction": 1 if wanted.worse else -1,
+            },
         )
     ).one_or_none()
     return msgspec.json.decode(row.scorecard, type=Scorecard) if row else None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from libs.common.db import AsyncConnection, text
 from services.health.tally import Lane
 
+ROWS_LOOKED_AT = 100_000
 DAYS_AT_ONCE = 10_000
 """Days of users that one scoring rolls up at most; the account stays dirty with the rest."""
 DAYS_OF_A_WHOLE_USER = 50
@@ -72,26 +73,26 @@ async def look(connection: AsyncConnection, workspace: int, account: str, lane: 
         await connection.execute(
             text(
                 """
-                WITH waiting AS MATERIALIZED (
-                    SELECT id, user_key, day, lane, since FROM dirty d
+                WITH waiting AS (
+                    SELECT id, user_key, day, lane, since FROM dirty
                     WHERE workspace_id = :workspace AND account_id = :account AND until <= :as_of
                         AND (lane IN (:lane, 'baseline') OR EXISTS (
-                            SELECT FROM dirty b WHERE b.workspace_id = :workspace AND b.account_id = :account
-                                AND b.lane = 'baseline'
+                            SELECT FROM dirty WHERE workspace_id = :workspace AND account_id = :account
+                                AND lane = 'baseline'
                         ))
+                    ORDER BY user_key IS NOT NULL, id LIMIT :rows
                 ), pieces AS (
-                    -- Who is rolled up whole needs no single day.
-                    SELECT user_key, CASE WHEN whole THEN NULL ELSE day END AS day, min(id) AS first,
-                        CASE WHEN whole THEN CAST(:whole_user AS int) ELSE 1 END AS days
+                    -- Who is rolled up whole needs no single day, so all rows of such a user are one piece of work.
+                    SELECT *, CASE WHEN whole THEN NULL ELSE day END AS piece
                     FROM (SELECT *, bool_or(day IS NULL) OVER (PARTITION BY user_key) AS whole FROM waiting) AS w
-                    GROUP BY user_key, whole, CASE WHEN whole THEN NULL ELSE day END
-                ), affordable AS (
-                    SELECT user_key, day FROM
-                        (SELECT *, sum(days) OVER (ORDER BY user_key IS NOT NULL, first) AS together FROM pieces) AS p
-                    WHERE together <= :most
+                ), priced AS (
+                    SELECT *, min(id) OVER same AS first, CASE WHEN id > min(id) OVER same THEN 0
+                        WHEN whole THEN CAST(:whole_user AS int) ELSE 1 END AS days
+                    FROM pieces WINDOW same AS (PARTITION BY user_key, piece)
                 ), taken AS MATERIALIZED (
-                    SELECT w.* FROM waiting w JOIN affordable a
-                        ON coalesce(a.user_key, '-') = coalesce(w.user_key, '-') AND (a.day IS NULL OR a.day = w.day)
+                    SELECT * FROM
+                        (SELECT *, sum(days) OVER (ORDER BY user_key IS NOT NULL, first) AS together FROM priced) AS p
+                    WHERE together <= :days
                 )
                 SELECT
                     coalesce(array_agg(id), '{}') AS ids,
@@ -113,7 +114,8 @@ async def look(connection: AsyncConnection, workspace: int, account: str, lane: 
                 "account": account,
                 "lane": lane,
                 "as_of": as_of,
-                "most": DAYS_AT_ONCE,
+                "rows": ROWS_LOOKED_AT,
+                "days": DAYS_AT_ONCE,
                 "whole_user": DAYS_OF_A_WHOLE_USER,
             },
         )
