@@ -28,7 +28,7 @@ from libs.common.errors import NotStarted
 
 READY_SECONDS = 60.0
 WATCH_SECONDS = 0.5
-STOP_SECONDS = 6.5
+STOP_SECONDS = 6.0
 FLAPPING = (15, 60.0)
 """So many starts of one process within so many seconds mean that starting it again does not help. Whoever kills it on
 purpose, to see it come back, does not get there."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+import psutil
 
 with warnings.catch_warnings():  # it mentions where sockets go when the desktop names no folder for them
     warnings.simplefilter("ignore")
@@ -45,12 +48,16 @@ class EmbeddedPostgres:
         return pid
 
     def stop(self) -> None:
-        """Stop cleanly within seconds: open sessions are ended, committed data is kept either way."""
-        for mode, seconds in (("fast", "3"), ("immediate", "2")):
+        """Stop within seconds: open sessions are ended, committed data is kept. Returns when the server is gone."""
+        pid = _postmaster_of(self.server.pgdata)
+        for mode, seconds in (("fast", "2"), ("immediate", "1")):
             stopping = ["-D", str(self.server.pgdata), "-m", mode, "-w", "-t", seconds, "stop"]
             command = [*self._as_owner(), str(self.server.bin_path / "pg_ctl"), *stopping]
             if subprocess.run(command, check=False, capture_output=True).returncode == 0:
-                return
+                break
+        if pid is not None:  # pg_ctl returns when its file is gone, a moment before the process is
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(pid).wait(1)
 
     def _as_owner(self) -> list[str]:
         """PostgreSQL refuses to be run by root, so the wheel runs it as a user of its own there."""
@@ -86,7 +93,15 @@ def start(data: Path, *, durable: bool = True) -> EmbeddedPostgres:
 
 def stop_left_running(data: Path) -> bool:
     """Stop the server that a killed process of ours left running on ``data``; whether there was one."""
-    if not (data / "postmaster.pid").exists():
+    if _postmaster_of(data) is None:
         return False
     EmbeddedPostgres(server=get_server(data, cleanup_mode=None, start=False), socket_folder="").stop()
     return True
+
+
+def _postmaster_of(data: Path) -> int | None:
+    """The process that serves ``data``, as it says itself."""
+    try:
+        return int((data / "postmaster.pid").read_text().splitlines()[0])
+    except (OSError, ValueError, IndexError):
+        return None
