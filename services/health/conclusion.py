@@ -21,7 +21,7 @@ from services.health.domain import Assessment, Scorecard, SilenceState, Standing
 SCORE_TOLD_EVERY = timedelta(hours=1)
 """Real time between two snapshots that differ in the score alone."""
 
-COMPARED_WITH = timedelta(days=28)
+COMPARED_WITHIN = timedelta(days=28)
 """How far back an alert compares: a gradual decline cannot be seen from the last scoring."""
 
 
@@ -64,7 +64,8 @@ class Circumstances:
 
     ``quiet``: it tells nobody of findings, what it finds is taken as known. ``all_read``: everything accepted before
     its moment has been read, imported history too, so that nothing heard means that nobody spoke. ``due_at`` and
-    ``now`` are real time. ``compared_with`` is the scorecard from which an alert measures.
+    ``now`` are real time. ``compared_with`` is the scorecard from which an alert measures
+    (`comparison_for`); None: none stood where it is looked for.
     """
 
     quiet: bool
@@ -141,9 +142,27 @@ def conclude(
     )
 
 
-def needs_comparison(before: Remembered | None, assessment: Assessment) -> bool:
-    """Whether `conclude` may tell a finding, and so wants to know an earlier scorecard."""
-    return before is not None and (assessment.band_changed or assessment.went_silent)
+class Comparison(NamedTuple):
+    """Which earlier scorecard an alert measures from: of those since ``since`` (domain time) that stood in ``band``
+    (None: in any), the one farthest above ``score`` when the finding is a ``worse`` one, else farthest below it. So
+    what is told never contradicts itself: a fall is told from a higher score, in the band that was left."""
+
+    since: datetime
+    band: Band | None
+    score: float
+    worse: bool
+
+
+def comparison_for(before: Remembered | None, assessment: Assessment) -> Comparison | None:
+    """The earlier scorecard that `conclude` wants to know; None when it tells no finding."""
+    if before is None or not (assessment.band_changed or assessment.went_silent):
+        return None
+    return Comparison(
+        since=assessment.scorecard.as_of - COMPARED_WITHIN,
+        band=assessment.band_before if assessment.band_changed else None,
+        score=_score_of(assessment.scorecard) or 0.0,
+        worse=assessment.band_worsened or not assessment.band_changed,
+    )
 
 
 def _snapshot(assessment: Assessment, *, silent: bool) -> Snapshot:
@@ -204,7 +223,7 @@ def _band_changed(about: _About, n: int, assessment: Assessment, compared_with: 
         **about,
         id=derived_id(about["workspace"], about["account_id"], "band_changed", n),
         episode=assessment.standing.band.episode,
-        reasons=reasons_for_change(compared_with, assessment.scorecard),
+        reasons=reasons_for_change(compared_with, assessment.scorecard, worse=assessment.band_worsened),
         band_before=assessment.band_before,
         score_before=_score_of(compared_with),
     )
@@ -217,7 +236,7 @@ def _went_silent(
         **about,
         id=derived_id(about["workspace"], about["account_id"], "went_silent", n),
         episode=silence.episode,
-        reasons=reasons_for_change(compared_with, assessment.scorecard),
+        reasons=reasons_for_change(compared_with, assessment.scorecard, worse=True),
         last_activity_at=silence.last_activity_at,
         expected_by=silence.since,
     )

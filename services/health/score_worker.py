@@ -19,7 +19,7 @@ from libs.common.errors import RetryLater
 from libs.common.failpoints import failpoint
 from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
 from libs.common.runtime import pause
-from services.health.conclusion import COMPARED_WITH, Circumstances, Conclusion, conclude, needs_comparison
+from services.health.conclusion import Circumstances, Conclusion, comparison_for, conclude
 from services.health.domain import Activity, Assessment, Rulebook, Standing, assess
 from services.health.store import account_facts, accounts, dirty, roll_up, schedule
 from services.health.store.accounts import Known
@@ -180,8 +180,8 @@ class ScoreWorker:
                 all_read=reached.everything is not None and as_of <= reached.everything,
                 due_at=self._due_at(candidate.cause, claimed, taken, as_of),
                 now=wall_now(),
-                compared_with=await accounts.scorecard_at(connection, key, as_of - COMPARED_WITH)
-                if needs_comparison(before, assessment)
+                compared_with=await accounts.scorecard_for(connection, key, wanted)
+                if (wanted := comparison_for(before, assessment))
                 else None,
             )
             conclusion = conclude(key.workspace, key.account, before, assessment, how)

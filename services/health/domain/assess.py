@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from libs.common.events import Band
-from services.health.domain.bands import BandState, leaves_at, settle_band
+from services.health.domain.bands import BandState, is_worse, leaves_at, settle_band
 from services.health.domain.calendar import Calendar
 from services.health.domain.facts import AccountFacts, weekly_usage
 from services.health.domain.lifecycle import Segments, Stage, Stages, segment_of, stage_of
@@ -70,6 +70,10 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
         Entering its first band, or too little data, is no change that tells anything."""
         same_model = self.before.model in ("", self.standing.model)
         return same_model and None not in (self.band, self.band_before) and self.band is not self.band_before
+
+    @property
+    def band_worsened(self) -> bool:
+        return self.band_changed and is_worse(self.band, self.band_before)
 
     @property
     def went_silent(self) -> bool:

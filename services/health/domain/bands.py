@@ -45,6 +45,14 @@ class BandRule(ConfigModel):
         return max(lower - score, score - upper, 0)
 
 
+def is_worse(band: Band | None, than: Band | None) -> bool:
+    """No band at all is neither better nor worse."""
+    if band is None or than is None:
+        return False
+    from_best = (Band.GREEN, Band.YELLOW, Band.RED)
+    return from_best.index(band) > from_best.index(than)
+
+
 class BandState(msgspec.Struct, frozen=True):
     """What is remembered of an account between two scorings.
 

@@ -86,6 +86,9 @@ async def test_a_decline_changes_the_band_once_and_says_why(here: World) -> None
     assert first.reasons[0].measure == "usage_trend"
     assert first.reasons[0].change < 0
     assert first.trend[0] > first.trend[-1]
+    assert changed[1].score_before is not None
+    assert changed[1].score is not None
+    assert 75 > changed[1].score_before > changed[1].score, "the best that stood in yellow"
     assert len({event.id for event in await here.told()}) == len(await here.told())
     snapshot = next(
         event for event in await here.told() if isinstance(event, AccountChanged) and event.band is Band.YELLOW
@@ -93,6 +96,43 @@ async def test_a_decline_changes_the_band_once_and_says_why(here: World) -> None
     assert (snapshot.version, snapshot.as_of) == (first.account_version, first.as_of)
     order = await here.told()
     assert order.index(snapshot) < order.index(first)
+
+
+async def test_whoever_was_worse_a_month_ago_is_told_by_what_it_loses_now(here: World) -> None:
+    """A bad month, a recovery, then nobody comes any more: what has been won since then is no reason."""
+
+    async def workdays(days: int, per_person: int) -> None:
+        for _ in range(days):
+            at = here.clock.at.replace(hour=10)
+            if per_person and at.weekday() < 5:
+                here.clock.at = at
+                await here.tell(
+                    [here.track(f"Feature {n % per_person}", f"acme-{n % 5}", at) for n in range(20)][: 5 * per_person]
+                )
+                await here.settle()
+            here.clock.at = at.replace(hour=1) + DAY
+            await here.settle()
+
+    await here.establish("acme", users=5, days=120)
+    await workdays(28, 1)
+    await workdays(17, 4)
+    known = len(await here.findings())
+    properties = {"priority": "urgent"}
+    tickets = [
+        here.track("Ticket Opened", "acme-0", here.clock.at, properties={**properties, "ticket_id": n})
+        for n in range(3)
+    ]
+    await here.tell(tickets)
+    await workdays(9, 0)
+    findings = (await here.findings())[known:]
+    assert {type(finding) for finding in findings} == {HealthBandChanged, AccountWentSilent}
+    for finding in findings:
+        assert finding.reasons[0].measure == "urgent_tickets"
+        assert all(reason.points_lost > 0 for reason in finding.reasons)
+        if isinstance(finding, HealthBandChanged):
+            assert finding.score is not None
+            assert finding.score_before is not None
+            assert finding.score_before > finding.score
 
 
 async def test_a_score_alone_is_told_at_most_hourly_and_then_the_latest(here: World) -> None:

@@ -40,6 +40,9 @@ def test_a_change_of_band_is_told_against_the_last_one_known() -> None:
     worse = assess(ill, green.standing, RULES, NOW)
     assert (worse.band_before, worse.band, worse.band_changed) == (Band.GREEN, Band.YELLOW, True)
     assert worse.standing.band.episode == 1
+    assert worse.band_worsened
+    recovered = assess(healthy(), worse.standing, RULES, NOW)
+    assert (recovered.band_changed, recovered.band_worsened) == (True, False)
     assert not assess(ill, worse.standing, RULES, NOW).band_changed
 
     unknown = assess(AccountFacts(account_id="aoi"), green.standing, RULES, NOW)
