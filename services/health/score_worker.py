@@ -20,7 +20,7 @@ from libs.common.failpoints import failpoint
 from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
 from libs.common.runtime import pause
 from services.health.conclusion import Circumstances, Conclusion, comparison_for, conclude
-from services.health.domain import Activity, Assessment, Rulebook, Standing, assess
+from services.health.domain import Activity, Assessment, Rulebook, Standing, assess, day_of
 from services.health.store import account_facts, accounts, dirty, roll_up, schedule
 from services.health.store.accounts import Known
 from services.health.store.dirty import Taken
@@ -137,6 +137,9 @@ class ScoreWorker:
     async def _score_or_set_aside(self, candidate: Candidate, reached: Frontier) -> bool:
         """An account whose scoring breaks must not keep the others waiting."""
         try:
+            if candidate.cause is Cause.IMPORT:
+                # Its rows are taken in silence. What time has brought about is told before they can hide it.
+                await self.score(Candidate(Cause.TIME, candidate.key), reached, also_on_a_new_day=True)
             return await self.score(candidate, reached)
         except RetryLater:
             raise
@@ -154,8 +157,11 @@ class ScoreWorker:
                 await schedule.rest(connection, candidate.key, FAILED_RESTS_FOR)
             return False
 
-    async def score(self, candidate: Candidate, reached: Frontier) -> bool:
-        """Score one account, in one transaction. False when another worker has it or has just done it."""
+    async def score(self, candidate: Candidate, reached: Frontier, *, also_on_a_new_day: bool = False) -> bool:
+        """Score one account, in one transaction. False when another worker has it or has just done it.
+
+        ``also_on_a_new_day``: not only when it is due, but also when it was not scored on this day yet.
+        """
         started = monotonic()
         key = candidate.key
         async with self._database.transaction([key.workspace]) as connection:
@@ -167,7 +173,8 @@ class ScoreWorker:
             as_of = _as_of(candidate.cause, reached, known)
             lane = Lane.IMPORT if candidate.cause is Cause.IMPORT else Lane.LIVE
             taken = await dirty.look(connection, key.workspace, key.account, lane, as_of)
-            if not (taken.ids or _is_due(claimed, as_of)):
+            new_day = also_on_a_new_day and known is not None and day_of(known.remembered.as_of) != day_of(as_of)
+            if not (taken.ids or _is_due(claimed, as_of) or new_day):
                 return False
             await self._roll_up(connection, key, known, taken)
             facts, has_live_source = await account_facts.load(
