@@ -19,7 +19,6 @@ from libs.common.events import TelemetryKind, TelemetryReceived
 from services.health import keys
 from services.health.domain import Activity, Scalar
 
-
 LONGEST_EMAIL = 254
 """Characters of an address (RFC 5321). What is longer is none, and would not fit into an index."""
 
