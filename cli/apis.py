@@ -56,8 +56,8 @@ class Apis:
     def put(self, service: str, path: str, body: dict[str, Any]) -> Any:
         return self._ask("PUT", service, path, json=body)
 
-    def post(self, service: str, path: str) -> Any:
-        return self._ask("POST", service, path)
+    def post(self, service: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        return self._ask("POST", service, path, json=body)
 
     def get_if_known(self, service: str, path: str) -> Any | None:
         """Like ``get``, but None for what the service does not know."""

@@ -81,6 +81,24 @@ def replay(letter_id: str, service: str | None) -> None:
     line(f"{name} gets it again. If it refuses it again, there will be a new letter.")
 
 
+@dlq.command("allow")
+@click.argument("topic")
+@click.argument("partition", type=click.IntRange(min=0))
+@click.argument("records", type=click.IntRange(min=1))
+@service_option
+def allow(topic: str, partition: int, records: int, service: str | None) -> None:
+    """Let a stopped partition refuse so many more records.
+
+    A service that refused 25 records in a row stops that partition, so that a bad release does not drain it; its
+    /readyz names it. When the records are really bad, this lets it go on.
+    """
+    if service is None:
+        raise click.UsageError("Name the service that has stopped, with --service.")
+    allowance = {"topic": topic, "partition": partition, "records": records}
+    Apis.found().post(service, "/v1/dead-letters/allowance", allowance)
+    line(f"{service} may refuse {records} more records of {topic}/{partition}; it tries again within a minute.")
+
+
 def _find(apis: Apis, letter_id: str, service: str | None) -> tuple[str, dict[str, Any]]:
     """The service that refused it, and the letter."""
     for name in [service] if service else CONSUMERS:

@@ -15,7 +15,7 @@ from libs.common.caught_up import Marks
 from libs.common.claims import claim, prepare_claims
 from libs.common.clock import Clock, WallClock
 from libs.common.db import AsyncConnection, Database
-from libs.common.errors import NotStarted, OwnershipLost, PositionLost, RetryLater
+from libs.common.errors import InvalidEvent, NotStarted, OwnershipLost, PositionLost, RetryLater
 from libs.common.event_log import Batch, EventLog, ReadRecord, Subscription, TopicPartition
 from libs.common.events import Event
 from libs.common.failpoints import failpoint
@@ -32,6 +32,8 @@ CAUGHT_UP_EVERY_SECONDS = 0.25
 KEEP_HOUSE_EVERY_SECONDS = 3600.0
 KEEP_HOUSE_SOON_SECONDS = 5.0
 LIVE_SECONDS = 60.0
+RETRYING_SECONDS = 15.0
+"""After this long without a success, a partition whose batches are tried again makes the process unready."""
 
 _records = Counter("kizashi_consumer_records_total", "Records by outcome", ["group", "outcome"], registry=REGISTRY)
 _batches = Histogram("kizashi_consumer_batch_seconds", "Time of one batch", ["group"], registry=REGISTRY)
@@ -75,6 +77,7 @@ class Consumer:
         timekeeping: bool = False,
         batch_size: int = 500,
         breaker_pause_seconds: float = BREAKER_PAUSE_SECONDS,
+        retrying_seconds: float = RETRYING_SECONDS,
     ) -> None:
         self._group = group
         self._log = log
@@ -85,9 +88,11 @@ class Consumer:
         self._timekeeping = timekeeping
         self._batch_size = self._largest_batch = batch_size
         self._breaker_pause_seconds = breaker_pause_seconds
+        self._retrying_seconds = retrying_seconds
         self._positions = Positions(group, database, log)
         self._marks = Marks()
         self._retries: dict[TopicPartition, int] = {}
+        self._retrying_since: dict[TopicPartition, float] = {}
         self._stopped: dict[TopicPartition, str] = {}
         self._keep_house_at = self._keep_time_at = 0.0
         self._turned_at = monotonic()
@@ -101,9 +106,12 @@ class Consumer:
         return f"the consumer has not turned for {idle:.0f} s" if idle > LIVE_SECONDS else None
 
     async def ready(self) -> str | None:
-        """A readiness check: the loop has joined its group and no partition is stopped by the breaker."""
+        """A readiness check: the loop has joined its group, and no partition is stopped by the breaker or stuck."""
         for source, why in self._stopped.items():
             return f"{source.topic}/{source.partition} is stopped: {why}"
+        for source, since in self._retrying_since.items():
+            if (seconds := monotonic() - since) > self._retrying_seconds:
+                return f"{source.topic}/{source.partition} has been trying the same batch for {seconds:.0f} s"
         return None if self._joined else "the consumer has not joined its group yet"
 
     # --- the loop ---
@@ -138,7 +146,9 @@ class Consumer:
             await self._take(subscription, batch)
         if self._timekeeping and monotonic() >= self._keep_time_at:
             await self._keep_time(subscription)
-        self._stopped = {source: why for source, why in self._stopped.items() if source in subscription.owned}
+        owned = subscription.owned  # what moved on is another process's to tell
+        self._stopped = {source: why for source, why in self._stopped.items() if source in owned}
+        self._retrying_since = {source: since for source, since in self._retrying_since.items() if source in owned}
 
     async def _take(self, subscription: Subscription, batch: Batch) -> None:
         """Process one batch, or leave the subscription where it can be tried again."""
@@ -154,6 +164,7 @@ class Consumer:
             await subscription.drop(source)
         except RetryLater as exc:
             retries = self._retries[source] = self._retries.get(source, 0) + 1
+            self._retrying_since.setdefault(source, monotonic())
             seconds = min(0.1 * 2 ** min(retries, 10), 5.0)
             _retried.labels(self._group).inc()
             logger.warning("batch_retries", group=self._group, seconds=seconds, detail=str(exc))
@@ -166,13 +177,14 @@ class Consumer:
             subscription.rewind(source, self._positions.known(source), self._breaker_pause_seconds)
         else:
             self._retries.pop(source, None)
+            self._retrying_since.pop(source, None)
             self._stopped.pop(source, None)
             self._batch_size = min(self._batch_size * 2, self._largest_batch)
             await subscription.commit(source, batch.end)
 
     # --- one batch ---
 
-    async def _process(self, batch: Batch) -> None:
+    async def _process(self, batch: Batch, again: bool = False) -> None:
         """All effects of a batch in one transaction; when its data or a handler refuses, in ever smaller ones, until
         the record at fault is alone and becomes a dead letter."""
         self._turned_at = monotonic()
@@ -184,10 +196,12 @@ class Consumer:
             if len(batch.records) > 1:
                 for half in halves(batch):
                     await self._process(half)
-            elif batch.records and not isinstance(exc, BreakerOpen):
+            elif not batch.records or isinstance(exc, BreakerOpen):
+                raise
+            elif again or isinstance(exc, InvalidEvent):
                 await self._refuse(batch, batch.records[0], exc)
             else:
-                raise
+                await self._process(batch, again=True)  # it may have lost a race with another transaction
 
     async def _apply(self, batch: Batch) -> None:
         opened = open_batch(batch, self._group, self._positions.refused_in_a_row(batch.source))

@@ -10,7 +10,7 @@ import pytest
 
 from libs.common.burial import ONLY_GROUP
 from libs.common.consumer import Consumer, handles
-from libs.common.db import AsyncConnection
+from libs.common.db import AsyncConnection, text
 from libs.common.errors import NotStarted, PositionLost, RetryLater
 from libs.common.event_log import Batch, ReadRecord, Record, TopicPartition
 from libs.common.events import AccountWentSilent, Event, TelemetryReceived, TouchCancelled, encode
@@ -92,6 +92,26 @@ async def test_the_one_bad_record_of_500_is_found_and_the_other_499_have_their_e
     assert await world.ask("SELECT count(*) FROM tally.outbox WHERE topic = 'touches'") == 499
     copies = await world.owner.fetch("SELECT value FROM tally.outbox WHERE topic = 'telemetry-dlq'")
     assert [copy["value"] for copy in copies] == [encode(events[317])]
+
+
+async def test_a_record_that_loses_a_race_is_not_blamed_for_it(world: World) -> None:
+    """Two transactions want the same unique key; the loser finds the winner's row the second time."""
+    attempts = 0
+
+    async def on_telemetry(connection: AsyncConnection, events: list[TelemetryReceived]) -> list[Event]:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            await connection.execute(text("INSERT INTO effect VALUES (1, 'a', 1), (1, 'a', 1)"))
+        return await on_telemetry_received(connection, events)
+
+    await publish(world.log, [telemetry(1)])
+    await world.run_until_caught_up(
+        tally(world.log, world.worker, handlings=[handles(TelemetryReceived, on_telemetry)])
+    )
+    assert attempts == 2
+    assert await world.times() == once(1)
+    assert await world.letters() == []
 
 
 async def test_a_record_that_does_not_decode_becomes_a_letter_with_its_bytes(world: World) -> None:
@@ -183,6 +203,34 @@ async def test_a_bad_release_does_not_drain_the_topic(world: World, how: str) ->
         assert len(await world.letters()) == BREAKER_LIMIT
         assert await world.times() == once(*range(40), 1000)
         assert await world.position(PLACE.partition) == 40 + BREAKER_LIMIT
+
+
+async def test_a_batch_that_is_tried_again_and_again_makes_the_process_unready(world: World) -> None:
+    """Somebody holds a lock on a table of ours: nothing is lost, nothing is refused, and nothing goes on."""
+    blocked = True
+
+    async def on_telemetry(connection: AsyncConnection, events: list[TelemetryReceived]) -> list[Event]:
+        if blocked:
+            raise RetryLater("the table is locked")
+        return await on_telemetry_received(connection, events)
+
+    consumer = tally(
+        world.log, world.worker, handlings=[handles(TelemetryReceived, on_telemetry)], retrying_seconds=0.2
+    )
+    await publish(world.log, [telemetry(1)], PLACE.partition)
+
+    async def unready() -> bool:
+        place = f"{PLACE.topic}/{PLACE.partition}"
+        return f"{place} has been trying the same batch for" in (await consumer.ready() or "")
+
+    async def ready() -> bool:
+        return await consumer.ready() is None
+
+    async with world.running(consumer):
+        await eventually(unready, what="unready")
+        blocked = False
+        await eventually(ready, what="ready again")
+    assert await world.times() == once(1)
 
 
 async def until_stopped(consumer: Consumer) -> None:
