@@ -181,9 +181,11 @@ class ScoreWorker:
                 connection, key, self._rules.model, taken.live_sources, as_of
             )
             before = known.remembered if known else None
-            assessment = assess(facts, before.standing if before else Standing(), self._rules, as_of)
+            quiet = taken.baseline or candidate.cause is Cause.IMPORT or not has_live_source
+            standing = before.standing if before else Standing()
+            assessment = assess(facts, standing, self._rules, as_of, quiet=quiet)
             how = Circumstances(
-                quiet=taken.baseline or candidate.cause is Cause.IMPORT or not has_live_source,
+                quiet=quiet,
                 all_read=reached.everything is not None and as_of <= reached.everything,
                 due_at=self._due_at(candidate.cause, claimed, taken, as_of),
                 now=wall_now(),

@@ -80,12 +80,20 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
         return self.standing.silence.episode > self.before.silence.episode
 
 
-def assess(facts: AccountFacts, before: Standing, rules: Rulebook, as_of: datetime) -> Assessment:
-    """The judgement of the account at ``as_of``, from its facts, what was remembered, and the rules."""
+def assess(
+    facts: AccountFacts, before: Standing, rules: Rulebook, as_of: datetime, *, quiet: bool = False
+) -> Assessment:
+    """The judgement of the account at ``as_of``, from its facts, what was remembered, and the rules.
+
+    ``quiet``: nobody will be told, as after an import. Then, and in the first judgement under another model, the
+    account stands at once where its score puts it: a patience that began here would end in an alert about something
+    that the customer did not do.
+    """
     scorecard = score(facts, rules.model, as_of)
     silent_at = silent_from(facts.active_days, rules.model.silence, rules.calendar)
+    at_once = quiet or before.model != rules.model.fingerprint
     standing = Standing(
-        band=settle_band(before.band, scorecard.score, as_of, rules.model.bands),
+        band=settle_band(before.band, scorecard.score, as_of, rules.model.bands, at_once=at_once),
         silence=settle_silence(before.silence, silent_at, as_of),
         model=rules.model.fingerprint,
     )

@@ -68,8 +68,11 @@ class BandState(msgspec.Struct, frozen=True):
     last_known: Band | None = None
 
 
-def settle_band(before: BandState, score: Tenths | None, as_of: datetime, rule: BandRule) -> BandState:
-    """The state at ``as_of``, where the score is ``score`` (None: too little data)."""
+def settle_band(
+    before: BandState, score: Tenths | None, as_of: datetime, rule: BandRule, *, at_once: bool = False
+) -> BandState:
+    """The state at ``as_of``, where the score is ``score`` (None: too little data). ``at_once``: without hysteresis,
+    for a score that was moved by something else than the customer and so must not begin a patience."""
     if score is None:
         return before if before.band is None else _enter(before, None, as_of)
     held = rule.holds(score)
@@ -79,7 +82,7 @@ def settle_band(before: BandState, score: Tenths | None, as_of: datetime, rule: 
         return msgspec.structs.replace(before, outside_since=None)
     outside_since = before.outside_since or as_of
     far = rule.outside_by(before.band, score) >= tenths(rule.margin)
-    if far or as_of - outside_since >= rule.patience:
+    if at_once or far or as_of - outside_since >= rule.patience:
         return _enter(before, held, as_of)
     return msgspec.structs.replace(before, outside_since=outside_since)
 

@@ -61,6 +61,16 @@ def test_an_edited_model_moves_scores_but_tells_nobody() -> None:
     assert (back_again.band, back_again.band_changed) == (Band.GREEN, True)
 
 
+def test_a_quiet_judgement_leaves_no_patience_that_would_alert_a_day_later() -> None:
+    just_below = healthy(occurrences=(ticket("1", 1),), active_people={28: 5}, traits={"seats": 50})  # 73.0
+    green = assess(healthy(), Standing(), RULES, NOW).standing
+    assert assess(just_below, green, RULES, NOW).band is Band.GREEN, "news that trembles is waited for"
+    for before, quiet in ((green, True), (msgspec.structs.replace(green, model="another"), False)):
+        settled = assess(just_below, before, RULES, NOW, quiet=quiet)
+        assert (settled.band, settled.standing.band.outside_since) == (Band.YELLOW, None)
+        assert not assess(just_below, settled.standing, RULES, NOW + timedelta(days=2)).band_changed
+
+
 def test_falling_silent_is_told_once() -> None:
     quiet = healthy(active_days=tuple(active(days_back) for days_back in range(12, 60)))
     fell = assess(quiet, Standing(), RULES, NOW)
@@ -88,7 +98,9 @@ def test_the_earliest_of_all_moments_counts() -> None:
 
 
 def test_a_trembling_band_is_looked_at_when_its_patience_ends() -> None:
-    trembling = Standing(band=BandState(Band.GREEN, NOW, NOW - timedelta(hours=23), 0, Band.GREEN))
+    trembling = Standing(
+        band=BandState(Band.GREEN, NOW, NOW - timedelta(hours=23), 0, Band.GREEN), model=RULES.model.fingerprint
+    )
     just_below = healthy(occurrences=(ticket("1", 1),), active_people={28: 5}, traits={"seats": 50})
     judged = assess(just_below, trembling, RULES, NOW)
     assert (judged.scorecard.score, judged.band) == (730, Band.GREEN)

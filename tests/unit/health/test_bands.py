@@ -46,6 +46,14 @@ def test_a_day_outside_leaves_too() -> None:
     assert settle_band(trembling, 740, leaves, RULE) == BandState(Band.YELLOW, leaves, None, 1, Band.YELLOW)
 
 
+def test_what_the_customer_did_not_do_begins_no_patience() -> None:
+    trembling = after(900, 740)
+    settled = settle_band(trembling, 740, NOW + 2 * HOUR, RULE, at_once=True)
+    assert settled == BandState(Band.YELLOW, NOW + 2 * HOUR, None, 1, Band.YELLOW)
+    assert settle_band(settled, 751, NOW + 3 * HOUR, RULE, at_once=True).band is Band.GREEN
+    assert settle_band(settled, 740, NOW + 3 * HOUR, RULE, at_once=True) == settled
+
+
 def test_whoever_comes_back_inside_has_a_whole_day_again() -> None:
     assert after(900, 740, 750, 740).outside_since == NOW + 3 * HOUR
     assert leaves_at(after(900, 740, 750), RULE) is None
