@@ -142,7 +142,9 @@ class SourceView(BaseModel):
 class Progress(BaseModel):
     """``as_of``: the domain time at which accounts are scored, never later than ``caught_up_to``, up to which
     everything accepted has been read; null until that is known. ``usage_total`` counts every event applied,
-    ``usage_unassigned`` those that belong to no account, or whose account is still being found (see ``waiting``)."""
+    ``usage_unassigned`` those that belong to no account, or whose account is still being found (see ``waiting``).
+    ``stopped`` names partitions (topic/number) that refused too many records in a row: while one stands still, so does
+    the time at which accounts are scored. The log says why; `kizashi dlq` is the way out."""
 
     as_of: datetime | None
     caught_up_to: datetime | None
@@ -150,6 +152,7 @@ class Progress(BaseModel):
     sources: list[SourceView]
     usage_total: int
     usage_unassigned: int
+    stopped: list[str]
 
 
 def routes(database: Database, clock: Clock) -> APIRouter:
@@ -204,6 +207,7 @@ def routes(database: Database, clock: Clock) -> APIRouter:
             sources = await pages.sources(connection, who.workspace)
             applied, assigned = await pages.usage_totals(connection, who.workspace)
             caught_up_to = await pages.caught_up_to(connection)
+            stopped = await pages.stopped_partitions(connection)
         return Progress(
             as_of=reached,
             caught_up_to=caught_up_to if reached else None,
@@ -211,6 +215,7 @@ def routes(database: Database, clock: Clock) -> APIRouter:
             sources=[SourceView(source=row.source, state="live" if row.live_since else "importing") for row in sources],
             usage_total=applied,
             usage_unassigned=applied - assigned,
+            stopped=stopped,
         )
 
     return router

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from libs.common.db import AsyncConnection, text
+from libs.common.received import BREAKER_LIMIT
 from libs.common.topics import Topic
 
 
@@ -128,3 +129,14 @@ async def caught_up_to(connection: AsyncConnection) -> datetime | None:
         )
     ).one()
     return None if row.some_unknown else row.reached
+
+
+async def stopped_partitions(connection: AsyncConnection) -> list[str]:
+    """Partitions whose reading the breaker has stopped: topic/number."""
+    rows = await connection.execute(
+        text(
+            "SELECT topic, partition FROM consumer_position WHERE refused_in_a_row >= :limit ORDER BY topic, partition"
+        ),
+        {"limit": BREAKER_LIMIT},
+    )
+    return [f"{row.topic}/{row.partition}" for row in rows]

@@ -133,6 +133,7 @@ async def test_progress_follows_facts_on_their_way_to_scores(here: World, api: h
         "sources": [],
         "usage_total": 0,
         "usage_unassigned": 0,
+        "stopped": [],
     }
     await here.tell(here.routine("acme", ["ann"], MONDAY - 7 * DAY, days=2, per_day=1))
     await here.tell([here.track("Used", "stranger", MONDAY - DAY), here.track("Used", "x", MONDAY, workspace=2)])
@@ -150,12 +151,15 @@ async def test_progress_follows_facts_on_their_way_to_scores(here: World, api: h
         "sources": [{"source": 1, "state": "importing"}],
         "usage_total": 4,
         "usage_unassigned": 1,
+        "stopped": [],
     }
     here.clock.advance(DAY)
     assert (await progress())["waiting"] == {"requests": 0, "dirty": 0, "due": 1}
     await here.go_live()
     await here.settle()
     assert (await progress())["sources"] == [{"source": 1, "state": "live"}]
+    await here.rows("UPDATE consumer_position SET refused_in_a_row = 25 WHERE topic = 'telemetry' AND partition = 7")
+    assert (await progress())["stopped"] == ["telemetry/7"]
 
 
 @pytest.mark.parametrize(
