@@ -16,6 +16,7 @@ from services.playbook.domain.runs import (
     NotStarted,
     NotStartedReason,
     Outcome,
+    PastRun,
     Run,
     Situation,
     Started,
@@ -23,8 +24,6 @@ from services.playbook.domain.runs import (
     WaitsNoMore,
 )
 from services.playbook.domain.words import day
-
-_SEVERITY = {Band.GREEN: 0, Band.YELLOW: 1, Band.RED: 2}
 
 
 def on_snapshot(catalogue: Catalogue, situation: Situation, as_of: datetime) -> list[Decision]:
@@ -75,7 +74,7 @@ def _triggers(playbook: Playbook, finding: Finding) -> bool:
             return (
                 band is not None
                 and before is not None
-                and _SEVERITY[band] > _SEVERITY[before]
+                and _severity(band) > _severity(before)
                 and band in playbook.trigger.band_worsens_to
             )
         case _:
@@ -107,8 +106,11 @@ def _obstacles(
                 f"its run since {day(run.started_at)} is still open, so nobody is told again",
             )
     ended = [past for past in situation.past_runs if past.playbook == playbook.name]
-    if any(past.episode == finding.episode for past in ended):
-        yield NotStartedReason.SAME_EPISODE, "it has run once in this episode already"
+    last = max(ended, key=lambda past: past.ended_at, default=None)
+    if last is not None and finding.episode < last.episode:
+        yield NotStartedReason.EPISODE_OVER, "it has run in a later episode already"
+    if last is not None and finding.episode == last.episode and (words := _told_already(finding, last)):
+        yield NotStartedReason.SAME_EPISODE, words
     if account.snapshot.stage in playbook.exclude_stages:
         yield NotStartedReason.STAGE_EXCLUDED, f"the account is {account.snapshot.stage}"
     if words := _goal_reached(playbook, account, finding):
@@ -121,10 +123,29 @@ def _obstacles(
     for run in situation.open_runs:
         if run.playbook.priority > playbook.priority:
             yield NotStartedReason.HIGHER_PRIORITY, f"{run.playbook.title} is under way and goes first"
-    if ended:
-        until = max(past.ended_at for past in ended) + timedelta(days=playbook.cool_down_days)
+    if last is not None:
+        until = last.ended_at + timedelta(days=playbook.cool_down_days)
         if as_of < until:
             yield NotStartedReason.COOL_DOWN, f"it is cooling down until {day(until)}"
+
+
+def _told_already(finding: Finding, last: PastRun) -> str | None:
+    """In words, why a finding of the last run's episode says nothing new; None for a band worse than was told. An
+    account that never gets green stays in one episode for years."""
+    match finding:
+        case AccountWentSilent():
+            return "it has run in this episode already"
+        case HealthBandChanged(band=band):
+            if _severity(band) > _severity(last.band):
+                return None
+            return f"it has run for {last.band} in this episode already"
+        case _:
+            assert_never(finding)
+
+
+def _severity(band: Band | None) -> int:
+    """0 where nothing is known, as where all is well."""
+    return 0 if band is None else [Band.GREEN, Band.YELLOW, Band.RED].index(band)
 
 
 def _goal_reached(playbook: Playbook, account: Account, finding: Finding) -> str | None:

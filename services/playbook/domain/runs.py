@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
 
-from libs.common.events import AccountWentSilent, HealthBandChanged, Tier, derived_id
+from libs.common.events import AccountWentSilent, Band, HealthBandChanged, Tier, derived_id
 from services.playbook.definitions import Playbook
 from services.playbook.domain.accounts import Account
 
@@ -26,6 +26,7 @@ class Outcome(StrEnum):
 class NotStartedReason(StrEnum):
     OPEN_RUN = "open_run"
     SAME_EPISODE = "same_episode"
+    EPISODE_OVER = "episode_over"
     STAGE_EXCLUDED = "stage_excluded"
     GOAL_REACHED = "goal_reached"  # a newer snapshot says that it is over already
     STALE = "stale"
@@ -53,9 +54,9 @@ class Run:
 
     @classmethod
     def of(cls, playbook: Playbook, tier: Tier, finding: Finding, as_of: datetime) -> Run:
-        """A new run. Its id follows from the episode: an episode is run at most once, however often it is told."""
+        """A new run. Its id follows from what it tells: an episode, and each band in it, is told at most once."""
         return cls(
-            run_id=derived_id(finding.workspace, finding.account_id, f"run {playbook.name}", finding.episode),
+            run_id=derived_id(finding.workspace, finding.account_id, f"run {playbook.name}", _told_by(finding)),
             playbook=playbook,
             tier=tier,
             finding=finding,
@@ -71,12 +72,23 @@ class Run:
         return replace(self, ended_at=as_of, outcome=outcome)
 
 
+def _told_by(finding: Finding) -> str:
+    match finding:
+        case HealthBandChanged(episode=episode, band=band):
+            return f"{episode} {band}"
+        case AccountWentSilent(episode=episode):
+            return f"{episode}"
+        case _:
+            assert_never(finding)
+
+
 @dataclass(frozen=True)
 class PastRun:
-    """What later decisions need to know of a run that has ended."""
+    """What later decisions need to know of a run that has ended. ``band`` is that of its finding."""
 
     playbook: str
     episode: int
+    band: Band | None
     ended_at: datetime
 
 
@@ -134,7 +146,7 @@ class Situation:
                 return replace(self, open_runs=(*self.open_runs, run))
             case Ended(run):
                 assert run.ended_at is not None
-                past = PastRun(run.playbook.name, run.finding.episode, run.ended_at)
+                past = PastRun(run.playbook.name, run.finding.episode, run.finding.band, run.ended_at)
                 return replace(
                     self,
                     open_runs=tuple(other for other in self.open_runs if other.run_id != run.run_id),

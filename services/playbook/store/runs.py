@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from libs.common.db import AsyncConnection, text
-from libs.common.events import Tier, decode, encode
+from libs.common.events import Band, Tier, decode, encode
 from services.playbook.definitions import Playbook
 from services.playbook.domain.runs import Finding, PastRun, Run
 from services.playbook.store.keys import GIVEN, Key, arrays
@@ -60,14 +60,15 @@ async def load_past_runs(connection: AsyncConnection, keys: Collection[Key]) -> 
     """All of them: cool-downs keep them few."""
     rows = await connection.execute(
         text(
-            "SELECT workspace_id, account_id, playbook, episode, ended_at "
+            "SELECT workspace_id, account_id, playbook, episode, finding ->> 'band' AS band, ended_at "
             f"FROM run JOIN {GIVEN} WHERE state = 'ended' ORDER BY run_id"
         ),
         arrays(keys),
     )
     found = defaultdict(list)
     for row in rows:
-        found[row.workspace_id, row.account_id].append(PastRun(row.playbook, row.episode, row.ended_at))
+        band = None if row.band is None else Band(row.band)
+        found[row.workspace_id, row.account_id].append(PastRun(row.playbook, row.episode, band, row.ended_at))
     return found
 
 

@@ -66,7 +66,7 @@ async def test_a_small_account_falls_silent_and_gets_one_email_though_it_decline
         "Usage decline ended: Account silent goes first",
         "Account silent started (tech touch): "
         "Nobody has been active since 30 April 2026; activity was due by 12 May 2026",
-        "Usage decline did not start: it has run once in this episode already",
+        "Usage decline did not start: Account silent is under way and goes first",
         "Account silent ended: all its steps are done",
     ]
 
@@ -155,6 +155,30 @@ async def test_a_new_episode_within_the_cool_down_tells_nobody_and_after_it_some
     await house.tell(snapshot(5), band_changed(version=5, episode=3, as_of=house.clock.at))
     await house.do_steps()
     assert len({touch.id for touch in await house.touches()}) == 2
+
+
+async def test_yellow_in_january_and_red_in_september_without_green_between_are_told_both(house: House) -> None:
+    await house.tell(snapshot(1), band_changed(version=1))
+    await house.do_steps()
+    await house.after(days=30)
+    await house.after(days=200)
+    red = band_changed(Band.RED, Band.YELLOW, version=2, as_of=house.clock.at)
+    await house.tell(snapshot(2, band=Band.RED), red)
+    await house.do_steps()
+    await house.after(days=30)
+    await house.after(days=200)
+    better_and_red_again = [
+        band_changed(Band.YELLOW, Band.RED, version=3, as_of=house.clock.at),
+        band_changed(Band.RED, Band.YELLOW, version=4, as_of=house.clock.at),
+    ]
+    await house.tell(snapshot(4, band=Band.RED), *better_and_red_again)
+    await house.tell(red)
+    await house.do_steps()
+    assert [touch.facts.band for touch in await house.touches()] == [Band.YELLOW, Band.RED]
+    assert len({touch.id for touch in await house.touches()}) == 2
+    assert "Usage decline did not start: it has run for red in this episode already" in [
+        title for _, title in await house.timeline()
+    ]
 
 
 async def test_a_run_that_is_not_needed_any_more_takes_back_what_was_not_sent(house: House) -> None:

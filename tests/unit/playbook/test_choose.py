@@ -93,17 +93,52 @@ def test_a_band_that_worsens_inside_an_open_run_tells_nobody_again() -> None:
     assert words == "its run since 4 May 2026 is still open, so nobody is told again"
 
 
-def test_an_episode_is_run_once_even_after_the_cool_down() -> None:
-    past = PastRun("usage-decline", episode=1, ended_at=NOW - timedelta(days=300))
+def _told(band: Band, episode: int = 1, days_ago: float = 300) -> Situation:
+    """An account that has a run of usage-decline behind it, and has not been green since."""
+    past = PastRun("usage-decline", episode, band, NOW - timedelta(days=days_ago))
+    return Situation(account=Account.seen(snapshot(2)), past_runs=(past,))
+
+
+@pytest.mark.parametrize("episode", [0, 1])
+def test_an_account_that_gets_worse_long_after_it_was_told_is_told_again_though_never_green(episode: int) -> None:
+    worse = band_changed(Band.RED, Band.YELLOW, version=2, episode=episode)
+    [decision] = _decide(worse, _told(Band.YELLOW, episode))
+    assert isinstance(decision, Started)
+
+
+def test_the_same_band_is_told_once_in_an_episode_even_after_the_cool_down() -> None:
+    again = band_changed(Band.RED, Band.YELLOW, version=2)
+    assert _why_not(_decide(again, _told(Band.RED))) == (
+        NotStartedReason.SAME_EPISODE,
+        "it has run for red in this episode already",
+    )
+    assert isinstance(_decide(band_changed(version=2, episode=2), _told(Band.RED))[0], Started)
+
+
+def test_the_same_silence_is_told_once() -> None:
+    past = PastRun("account-silent", 1, Band.YELLOW, NOW - timedelta(days=300))
     situation = Situation(account=Account.seen(snapshot(2)), past_runs=(past,))
-    again = band_changed(Band.RED, Band.YELLOW, version=2, episode=1)
-    assert _why_not(_decide(again, situation))[0] is NotStartedReason.SAME_EPISODE
-    assert isinstance(_decide(band_changed(version=2, episode=2), situation)[0], Started)
+    assert _why_not(_decide(went_silent(version=2, band=Band.RED), situation)) == (
+        NotStartedReason.SAME_EPISODE,
+        "it has run in this episode already",
+    )
+
+
+def test_a_worse_band_in_the_same_episode_waits_for_the_cool_down_too() -> None:
+    worse = band_changed(Band.RED, Band.YELLOW, version=2)
+    assert _why_not(_decide(worse, _told(Band.YELLOW, days_ago=29)))[0] is NotStartedReason.COOL_DOWN
+
+
+def test_a_finding_of_an_episode_that_is_over_starts_nothing() -> None:
+    assert _why_not(_decide(band_changed(Band.RED, version=2, episode=1), _told(Band.YELLOW, episode=2))) == (
+        NotStartedReason.EPISODE_OVER,
+        "it has run in a later episode already",
+    )
 
 
 @pytest.mark.parametrize(("days", "starts"), [(0, False), (29.9, False), (30, True)])
 def test_it_cools_down_after_a_run_ended(days: float, starts: bool) -> None:
-    past = PastRun("usage-decline", episode=1, ended_at=NOW - timedelta(days=days))
+    past = PastRun("usage-decline", 1, Band.YELLOW, NOW - timedelta(days=days))
     situation = Situation(account=Account.seen(snapshot(2)), past_runs=(past,))
     decisions = _decide(band_changed(version=2, episode=2), situation)
     if starts:
@@ -115,7 +150,7 @@ def test_it_cools_down_after_a_run_ended(days: float, starts: bool) -> None:
 
 
 def test_one_playbook_does_not_cool_down_another() -> None:
-    past = PastRun("usage-decline", episode=1, ended_at=NOW - timedelta(days=1))
+    past = PastRun("usage-decline", 1, Band.YELLOW, NOW - timedelta(days=1))
     situation = Situation(account=Account.seen(snapshot(2)), past_runs=(past,))
     assert isinstance(_decide(went_silent(version=2), situation)[0], Started)
 
@@ -144,7 +179,7 @@ def test_a_higher_priority_that_does_not_start_ends_nothing() -> None:
     situation = Situation(
         account=Account.seen(snapshot(2)),
         open_runs=(_open(band_changed()),),
-        past_runs=(PastRun("account-silent", 1, NOW - timedelta(days=1)),),
+        past_runs=(PastRun("account-silent", 1, Band.YELLOW, NOW - timedelta(days=1)),),
     )
     assert _why_not(_decide(went_silent(version=2, episode=2), situation))[0] is NotStartedReason.COOL_DOWN
 
@@ -228,11 +263,16 @@ def test_findings_that_waited_are_decided_one_after_the_other() -> None:
     assert decisions[0] == WaitsNoMore(first), "in the order of their versions"
 
 
-def test_a_run_is_named_by_its_episode() -> None:
-    first = Run.of(usage_decline(), Tier.HIGH, band_changed(Band.YELLOW, version=1), NOW)
-    worse = Run.of(
-        usage_decline(version=9), Tier.TECH, band_changed(Band.RED, Band.YELLOW, version=5), NOW + timedelta(days=9)
-    )
-    assert first.run_id == worse.run_id
-    assert first.run_id != Run.of(usage_decline(), Tier.HIGH, band_changed(episode=2), NOW).run_id
-    assert first.run_id != Run.of(account_silent(), Tier.HIGH, went_silent(episode=1), NOW).run_id
+def test_a_run_is_named_by_what_it_tells() -> None:
+    first = Run.of(usage_decline(), Tier.HIGH, band_changed(version=1), NOW)
+    again = Run.of(usage_decline(version=9), Tier.TECH, band_changed(version=5), NOW + timedelta(days=9))
+    assert first.run_id == again.run_id, "the same band in the same episode"
+    others = [
+        Run.of(usage_decline(), Tier.HIGH, band_changed(Band.RED, Band.YELLOW, version=5), NOW),
+        Run.of(usage_decline(), Tier.HIGH, band_changed(episode=2), NOW),
+        Run.of(account_silent(), Tier.HIGH, went_silent(episode=1), NOW),
+    ]
+    assert len({first.run_id, *(run.run_id for run in others)}) == 4
+    silent, worse = went_silent(), went_silent(band=Band.RED)
+    assert Run.of(account_silent(), Tier.HIGH, silent, NOW) == Run.of(account_silent(), Tier.HIGH, silent, NOW)
+    assert others[2].run_id == Run.of(account_silent(), Tier.HIGH, worse, NOW).run_id, "a silence has no bands"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import combinations
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from libs.common.events import AccountChanged, Band
 from services.playbook.definitions import Catalogue
 from services.playbook.domain.accounts import Account
 from services.playbook.domain.choose import on_finding, on_snapshot
-from services.playbook.domain.runs import Decision, Ended, Finding, Situation, Started
+from services.playbook.domain.runs import Decision, Ended, Finding, Run, Situation, Started
 from tests.unit.playbook.examples import NOW, band_changed, catalogue, snapshot, usage_decline, went_silent
 
 Event = AccountChanged | Finding
@@ -24,7 +25,6 @@ class Memory:
 
     playbooks: Catalogue = field(default_factory=catalogue)
     situation: Situation = field(default_factory=Situation)
-    started: list[str] = field(default_factory=list)
 
     def take(self, event: Event, as_of: datetime = NOW) -> list[Decision]:
         if isinstance(event, AccountChanged):
@@ -36,8 +36,6 @@ class Memory:
             decisions = on_finding(self.playbooks, self.situation, event, as_of)
         for decision in decisions:
             self.situation = self.situation.after(decision)
-            if isinstance(decision, Started):
-                self.started.append(decision.run.run_id)
         return decisions
 
     @property
@@ -85,7 +83,24 @@ def test_an_account_never_has_two_open_runs_of_a_playbook_nor_a_lower_beside_a_h
         memory.take(event, as_of)
         priorities = [run.playbook.priority for run in memory.situation.open_runs]
         assert len(priorities) <= 1, "both shipped playbooks have their own priority"
-        assert len(memory.started) == len(set(memory.started)), "an episode is run at most once"
+
+
+@given(histories)
+def test_the_same_finding_never_starts_two_runs_and_those_of_an_episode_tell_ever_worse_bands(
+    history: list[tuple[Event, int]],
+) -> None:
+    memory, as_of, told = Memory(), NOW, list[Run]()
+    for event, days in [*history, *history]:
+        as_of += timedelta(days=days)
+        told += [decision.run for decision in memory.take(event, as_of) if isinstance(decision, Started)]
+    assert len({run.run_id for run in told}) == len(told)
+    assert len({(run.playbook.name, run.finding.id) for run in told}) == len(told)
+    for run, later in combinations([run for run in told if run.playbook.name == "usage-decline"], 2):
+        assert run.finding.episode <= later.finding.episode
+        if run.finding.episode == later.finding.episode:
+            assert (run.finding.band, later.finding.band) == (Band.YELLOW, Band.RED)
+    silences = [run.finding.episode for run in told if run.playbook.name == "account-silent"]
+    assert silences == sorted(set(silences))
 
 
 @given(histories, st.data())
