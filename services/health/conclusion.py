@@ -143,10 +143,12 @@ def conclude(
 
 
 class Comparison(NamedTuple):
-    """Which earlier scorecard an alert measures from: of those since ``since`` (domain time) that stood in ``band``
-    (None: in any), the one farthest above ``score`` when the finding is a ``worse`` one, else farthest below it. So
-    what is told never contradicts itself: a fall is told from a higher score, in the band that was left."""
+    """Which earlier scorecard an alert measures from: of those by the model with this ``fingerprint``, since ``since``
+    (domain time), that stood in ``band`` (None: in any), the one farthest above ``score`` when the finding is a
+    ``worse`` one, else farthest below it. So what is told never contradicts itself: a fall is told from a higher
+    score, in the band that was left."""
 
+    fingerprint: str
     since: datetime
     band: Band | None
     score: float
@@ -158,6 +160,7 @@ def comparison_for(before: Remembered | None, assessment: Assessment) -> Compari
     if before is None or not (assessment.band_changed or assessment.went_silent):
         return None
     return Comparison(
+        fingerprint=assessment.scorecard.fingerprint,
         since=assessment.scorecard.as_of - COMPARED_WITHIN,
         band=assessment.band_before if assessment.band_changed else None,
         score=_score_of(assessment.scorecard) or 0.0,

@@ -12,6 +12,8 @@ from enum import StrEnum
 from time import monotonic
 from typing import NamedTuple
 
+import msgspec
+
 from libs.common import outbox
 from libs.common.clock import Clock, wall_now
 from libs.common.db import AsyncConnection, Database
@@ -19,7 +21,7 @@ from libs.common.errors import RetryLater
 from libs.common.failpoints import failpoint
 from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
 from libs.common.runtime import pause
-from services.health.conclusion import Circumstances, Conclusion, comparison_for, conclude
+from services.health.conclusion import Circumstances, Conclusion, Remembered, comparison_for, conclude
 from services.health.domain import Activity, Assessment, Rulebook, Standing, assess, day_of
 from services.health.store import account_facts, accounts, dirty, roll_up, schedule
 from services.health.store.accounts import Known
@@ -182,7 +184,7 @@ class ScoreWorker:
             )
             before = known.remembered if known else None
             quiet = taken.baseline or candidate.cause is Cause.IMPORT or not has_live_source
-            standing = before.standing if before else Standing()
+            standing = await self._standing(connection, key, before, taken)
             assessment = assess(facts, standing, self._rules, as_of, quiet=quiet)
             how = Circumstances(
                 quiet=quiet,
@@ -209,6 +211,18 @@ class ScoreWorker:
         if known is not None and known.activity_digest != self._activity_digest:
             days = await roll_up.every_day(connection, key)
         await roll_up.add_up(connection, key, days, self._rules.model.activity)
+
+    async def _standing(
+        self, connection: AsyncConnection, key: AccountKey, before: Remembered | None, taken: Taken
+    ) -> Standing:
+        """What the account is judged from. Another model moves scores although the customer did nothing, and must not
+        hide what the customer does: the last judgement is repeated under the model of today, in silence, so that what
+        has changed since then is told."""
+        if before is None or before.standing.model == self._rules.model.fingerprint:
+            return before.standing if before else Standing()
+        facts, _ = await account_facts.load(connection, key, self._rules.model, taken.live_sources, before.as_of)
+        judged = assess(facts, before.standing, self._rules, before.as_of, quiet=True).standing
+        return msgspec.structs.replace(judged, silence=before.standing.silence)
 
     async def _save(
         self,

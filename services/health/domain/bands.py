@@ -71,8 +71,9 @@ class BandState(msgspec.Struct, frozen=True):
 def settle_band(
     before: BandState, score: Tenths | None, as_of: datetime, rule: BandRule, *, at_once: bool = False
 ) -> BandState:
-    """The state at ``as_of``, where the score is ``score`` (None: too little data). ``at_once``: without hysteresis,
-    for a score that was moved by something else than the customer and so must not begin a patience."""
+    """The state at ``as_of``, where the score is ``score`` (None: too little data). ``at_once``: for a
+    score that was moved by something else than the customer, and so must not begin a patience; one that the customer
+    began goes on."""
     if score is None:
         return before if before.band is None else _enter(before, None, as_of)
     held = rule.holds(score)
@@ -80,9 +81,10 @@ def settle_band(
         return _enter(before, held, as_of)
     if held is before.band:
         return msgspec.structs.replace(before, outside_since=None)
+    begins = before.outside_since is None
     outside_since = before.outside_since or as_of
     far = rule.outside_by(before.band, score) >= tenths(rule.margin)
-    if at_once or far or as_of - outside_since >= rule.patience:
+    if (at_once and begins) or far or as_of - outside_since >= rule.patience:
         return _enter(before, held, as_of)
     return msgspec.structs.replace(before, outside_since=outside_since)
 

@@ -274,8 +274,15 @@ class HealthModel(ConfigModel):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Tells this model from any other, even where somebody forgot to raise ``version``."""
-        return hashlib.blake2b(self.model_dump_json().encode(), digest_size=12).hexdigest()
+        """Tells this model from any that may judge otherwise, even where somebody forgot to raise ``version``. Other
+        words for the same judgement are no other model: titles and the number itself leave it as it is."""
+        judging = self.model_dump_json(
+            exclude={
+                "version": True,
+                "dimensions": {"__all__": {"title": True, "measures": {"__all__": {"title": True}}}},
+            }
+        )
+        return hashlib.blake2b(judging.encode(), digest_size=12).hexdigest()
 
     # --- what the model needs to be told: for whoever keeps and loads facts ---
 

@@ -21,7 +21,7 @@ def reasons_for_change(
     nothing moved that way, a worse finding is told by the measures that cost most now, without a change. A measure
     that costs nothing now is no reason for one.
     """
-    comparable = before is not None and (before.model, before.model_version) == (after.model, after.model_version)
+    comparable = before is not None and before.fingerprint == after.fingerprint
     lost_before = {line.measure: line.lost for line in before.lines} if before and comparable else {}
     changes = {line.measure: lost_before.get(line.measure, 0) - line.lost if comparable else 0 for line in after.lines}
     direction = -1 if worse else 1

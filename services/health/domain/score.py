@@ -39,13 +39,15 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
     """A score with its explanation. The same facts, model and ``as_of`` give the same bytes.
 
     ``score`` is the sum of what the lines give and 1000 less the sum of what they lose, or None when ``coverage``, the
-    share of weight that could be measured, is too small to say anything. Lines stand in the order of the model.
+    share of weight that could be measured, is too small to say anything. Lines stand in the order of the model, whose
+    ``fingerprint`` says with which scorecards this one can be compared.
     """
 
     account_id: str
     as_of: datetime
     model: str
     model_version: int
+    fingerprint: str = ""
     score: Tenths | None
     coverage: float
     lines: tuple[Line, ...]
@@ -70,6 +72,7 @@ def score(facts: AccountFacts, model: HealthModel, as_of: datetime) -> Scorecard
         as_of=as_of,
         model=model.name,
         model_version=model.version,
+        fingerprint=model.fingerprint,
         score=sum(line.given for line in lines) if coverage >= exact(model.least_coverage) else None,
         coverage=round(float(coverage), 3),
         lines=lines,

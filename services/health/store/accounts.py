@@ -114,11 +114,13 @@ async def scorecard_for(connection: AsyncConnection, key: AccountKey, wanted: Co
             text(
                 "SELECT CAST(scorecard AS text) AS scorecard FROM score_history "
                 "WHERE workspace_id = :workspace AND account_id = :account AND as_of >= :since "
+                "AND scorecard ->> 'fingerprint' = :fingerprint "
                 "AND (band = :band OR CAST(:band AS text) IS NULL) AND (score - :score) * :direction > 0 "
                 "ORDER BY (score - :score) * :direction DESC, as_of DESC LIMIT 1"
             ),
             {
                 **key._asdict(),
+                "fingerprint": wanted.fingerprint,
                 "since": wanted.since,
                 "band": wanted.band,
                 "score": wanted.score,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from libs.common.events import AccountChanged, AccountWentSilent, Band, HealthBandChanged
+from services.health.domain import HealthModel
 from services.health.tally import Lane
 from tests.integration.health.world import DAY, HOUR, MONDAY, World
 
@@ -133,6 +135,52 @@ async def test_whoever_was_worse_a_month_ago_is_told_by_what_it_loses_now(here: 
             assert finding.score is not None
             assert finding.score_before is not None
             assert finding.score_before > finding.score
+
+
+def _restart_with(here: World, **bands: float) -> None:
+    edited = {**here.rules.model.model_dump(by_alias=True), "bands": {**here.rules.model.bands.model_dump(), **bands}}
+    here.rules = replace(here.rules, model=HealthModel.model_validate(edited))
+    here.score_worker = here.another_score_worker()
+
+
+async def test_a_model_that_is_edited_every_night_hides_no_decline(here: World) -> None:
+    await here.establish("acme", users=5, days=120)
+    for night in range(9):
+        _restart_with(here, patience_hours=24.0 + night)
+        await here.pass_time(here.clock.at + DAY, step=DAY / 2)
+    changed = [event for event in await here.findings() if isinstance(event, HealthBandChanged)]
+    assert [(event.band_before, event.band) for event in changed] == [(Band.GREEN, Band.YELLOW)]
+    assert changed[0].reasons[0].measure == "usage_trend"
+
+
+async def test_what_only_an_edited_model_sees_is_told_neither_at_once_nor_a_day_later(here: World) -> None:
+    await here.establish("acme")
+    await here.tell([here.track("Ticket Opened", "acme-1", here.clock.at, properties={"priority": "urgent"})])
+    await here.settle()
+    _restart_with(here, green_from=90)
+    await here.pass_time(here.clock.at + 2 * DAY, step=DAY / 4)
+    assert (await here.account("acme"))["band"] == "yellow"
+    assert await here.findings() == []
+
+
+async def test_an_import_begins_no_patience(here: World) -> None:
+    """Of an imported past, busier than was known, so that now looks just below green."""
+    await here.establish("acme")
+    past = [here.clock.at - days * DAY for days in range(28, 86)]
+    await here.tell(
+        [
+            here.track(f"Feature {n} Used", f"acme-{user}", at, historical=True, received_at=here.clock.at)
+            for at in past
+            if at.weekday() < 5
+            for user in range(3)
+            for n in range(3 if at.weekday() == 0 else 2)
+        ]
+    )
+    await here.settle()
+    account = await here.account("acme")
+    assert (account["band"], 72 < account["score"] < 75) == ("yellow", True)
+    await here.pass_time(here.clock.at + 30 * HOUR, step=6 * HOUR)
+    assert await here.findings() == []
 
 
 async def test_a_score_alone_is_told_at_most_hourly_and_then_the_latest(here: World) -> None:

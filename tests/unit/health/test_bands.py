@@ -47,11 +47,16 @@ def test_a_day_outside_leaves_too() -> None:
 
 
 def test_what_the_customer_did_not_do_begins_no_patience() -> None:
-    trembling = after(900, 740)
-    settled = settle_band(trembling, 740, NOW + 2 * HOUR, RULE, at_once=True)
+    settled = settle_band(after(900), 740, NOW + 2 * HOUR, RULE, at_once=True)
     assert settled == BandState(Band.YELLOW, NOW + 2 * HOUR, None, 1, Band.YELLOW)
     assert settle_band(settled, 751, NOW + 3 * HOUR, RULE, at_once=True).band is Band.GREEN
     assert settle_band(settled, 740, NOW + 3 * HOUR, RULE, at_once=True) == settled
+
+
+def test_a_patience_that_the_customer_began_is_not_cut_short_in_silence() -> None:
+    trembling = after(900, 740)
+    assert settle_band(trembling, 738, NOW + 2 * HOUR, RULE, at_once=True) == trembling
+    assert settle_band(trembling, 760, NOW + 2 * HOUR, RULE, at_once=True).outside_since is None
 
 
 def test_whoever_comes_back_inside_has_a_whole_day_again() -> None:

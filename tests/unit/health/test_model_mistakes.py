@@ -95,3 +95,25 @@ def test_the_model_says_what_it_needs_to_be_told() -> None:
         "Ticket Opened": {"priority", "ticket_id"},
         "Ticket Closed": {"ticket_id"},
     }
+
+
+@pytest.mark.parametrize(
+    ("right", "edited", "judges_otherwise"),
+    [
+        ("version: 1", "version: 2", False),
+        ("title: Usage\n", "title: How much it is used\n", False),
+        ("title: Urgent tickets\n", "title: Fires\n", False),
+        ("full_until_days: 4", "full_until_days: 3", True),
+        ("weight: 60\n        warmup_days: 28", "weight: 60\n        warmup_days: 27", True),
+        ("green_from: 75", "green_from: 76", True),
+        ("exclude_people: []", "exclude_people: [robot]", True),
+    ],
+)
+def test_only_what_judges_otherwise_is_another_model(
+    tmp_path: Path, right: str, edited: str, judges_otherwise: bool
+) -> None:
+    assert right in SHIPPED
+    path = tmp_path / "edited.yaml"
+    path.write_text(SHIPPED.replace(right, edited, 1))
+    shipped = load(CONFIG / "health" / "default.yaml", HealthModel)
+    assert (load(path, HealthModel).fingerprint != shipped.fingerprint) is judges_otherwise

@@ -47,10 +47,16 @@ def test_a_finding_that_is_worse_is_told_by_what_costs_most_when_nothing_lost_si
 
 def test_without_anything_to_compare_with_it_is_what_costs_most() -> None:
     ill = score(healthy(occurrences=(ticket("1", 0),), active_people={28: 20}), MODEL, NOW)
-    other_model = msgspec.structs.replace(WELL, model_version=WELL.model_version + 1)
+    other_model = msgspec.structs.replace(WELL, fingerprint="another")
     for before in (None, other_model, ill):
         told = reasons_for_change(before, ill, worse=True)
         assert [(reason.measure, reason.change) for reason in told] == [("urgent_tickets", 0.0), ("seats_used", 0.0)]
+
+
+def test_another_wording_of_the_same_model_can_be_compared() -> None:
+    reworded = msgspec.structs.replace(WELL, model_version=WELL.model_version + 1)
+    ill = score(healthy(occurrences=(ticket("1", 0),)), MODEL, NOW)
+    assert reasons_for_change(reworded, ill, worse=True) == reasons_for_change(WELL, ill, worse=True)
 
 
 def test_at_most_three() -> None:
