@@ -48,6 +48,7 @@ class Handlers:
 
     def __init__(self, catalogue: Catalogue, clock: Clock) -> None:
         self._catalogue = catalogue
+        self._playbooks = [playbook.name for playbook in catalogue.playbooks]
         self._clock = clock
 
     async def on_account_changeds(self, connection: AsyncConnection, events: list[AccountChanged]) -> list[Event]:
@@ -59,7 +60,7 @@ class Handlers:
         await accounts.merge_accounts(connection, seen.values())
         as_of = self._clock.now()
         decisions: list[Decision] = []
-        for situation in (await load_situations(connection, seen)).values():
+        for situation in (await load_situations(connection, seen, self._playbooks)).values():
             decisions += on_snapshot(self._catalogue, situation, as_of)
         return await self._carry_out(connection, decisions, as_of)
 
@@ -85,7 +86,7 @@ class Handlers:
     async def _on_findings(self, connection: AsyncConnection, findings: Sequence[Finding]) -> list[Event]:
         await add_entries(connection, [timeline.of_finding(finding) for finding in findings])
         as_of = self._clock.now()
-        situations = await load_situations(connection, {key_of(finding) for finding in findings})
+        situations = await load_situations(connection, {key_of(finding) for finding in findings}, self._playbooks)
         decisions: list[Decision] = []
         for finding in findings:
             for decision in on_finding(self._catalogue, situations[key_of(finding)], finding, as_of):

@@ -105,8 +105,7 @@ def _obstacles(
                 NotStartedReason.OPEN_RUN,
                 f"its run since {day(run.started_at)} is still open, so nobody is told again",
             )
-    ended = [past for past in situation.past_runs if past.playbook == playbook.name]
-    last = max(ended, key=lambda past: past.ended_at, default=None)
+    last = next((past for past in situation.last_runs if past.playbook == playbook.name), None)
     if last is not None and finding.episode < last.episode:
         yield NotStartedReason.EPISODE_OVER, "it has run in a later episode already"
     if last is not None and finding.episode == last.episode and (words := _told_already(finding, last)):

@@ -132,11 +132,15 @@ Decision = Started | NotStarted | Ended | Waits | WaitsNoMore
 
 @dataclass(frozen=True)
 class Situation:
-    """Everything that decisions about an account depend on. ``account`` is None until its first snapshot arrives."""
+    """Everything that decisions about an account depend on. ``account`` is None until its first snapshot arrives.
+
+    ``last_runs`` are the runs that ended last, one of each playbook: the runs of a playbook come one after the other
+    and tell ever later episodes, or worse bands of the same, so that the last one answers for all before it.
+    """
 
     account: Account | None = None
     open_runs: tuple[Run, ...] = ()
-    past_runs: tuple[PastRun, ...] = ()
+    last_runs: tuple[PastRun, ...] = ()
     waiting: tuple[Finding, ...] = ()
 
     def after(self, decision: Decision) -> Situation:
@@ -150,7 +154,7 @@ class Situation:
                 return replace(
                     self,
                     open_runs=tuple(other for other in self.open_runs if other.run_id != run.run_id),
-                    past_runs=(*self.past_runs, past),
+                    last_runs=(*(other for other in self.last_runs if other.playbook != past.playbook), past),
                 )
             case Waits(finding):
                 return replace(self, waiting=(*self.waiting, finding))

@@ -9,11 +9,11 @@ from libs.common.events import AccountEvent
 Key = tuple[int, str]
 """Workspace and account id."""
 
-GIVEN = (
-    "unnest(CAST(:workspaces AS bigint[]), CAST(:accounts AS text[])) AS given (workspace_id, account_id) "
-    "USING (workspace_id, account_id)"
-)
-"""To be joined; its parameters come from ``arrays``."""
+GIVEN_ACCOUNTS = "unnest(CAST(:workspaces AS bigint[]), CAST(:accounts AS text[])) AS given (workspace_id, account_id)"
+"""A table of the accounts asked for; its parameters come from ``arrays``."""
+
+GIVEN = f"{GIVEN_ACCOUNTS} USING (workspace_id, account_id)"
+"""The same, to be joined."""
 
 
 def key_of(event: AccountEvent) -> Key:

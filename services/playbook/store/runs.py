@@ -12,7 +12,7 @@ from libs.common.db import AsyncConnection, text
 from libs.common.events import Band, Tier, decode, encode
 from services.playbook.definitions import Playbook
 from services.playbook.domain.runs import Finding, PastRun, Run
-from services.playbook.store.keys import GIVEN, Key, arrays
+from services.playbook.store.keys import GIVEN, GIVEN_ACCOUNTS, Key, arrays
 
 _OPEN_RUN = (
     "workspace_id, account_id, run_id, CAST(definition AS text) AS definition, tier, "
@@ -56,14 +56,26 @@ async def lock_open_runs(connection: AsyncConnection, keys: Collection[Key]) -> 
     return found
 
 
-async def load_past_runs(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, list[PastRun]]:
-    """All of them: cool-downs keep them few."""
+async def load_last_runs(
+    connection: AsyncConnection, keys: Collection[Key], playbooks: Collection[str]
+) -> dict[Key, list[PastRun]]:
+    """Of each account and playbook the run that ended last, by account in the order of the playbooks' names."""
     rows = await connection.execute(
         text(
-            "SELECT workspace_id, account_id, playbook, episode, finding ->> 'band' AS band, ended_at "
-            f"FROM run JOIN {GIVEN} WHERE state = 'ended' ORDER BY run_id"
+            f"""
+            SELECT given.*, asked.playbook, last.*
+            FROM {GIVEN_ACCOUNTS}
+            CROSS JOIN unnest(CAST(:playbooks AS text[])) AS asked (playbook)
+            CROSS JOIN LATERAL (
+                SELECT episode, finding ->> 'band' AS band, ended_at FROM run
+                WHERE run.workspace_id = given.workspace_id AND run.account_id = given.account_id
+                  AND run.playbook = asked.playbook AND state = 'ended'
+                ORDER BY ended_at DESC, CAST(finding ->> 'account_version' AS bigint) DESC LIMIT 1
+            ) AS last
+            ORDER BY asked.playbook
+            """
         ),
-        arrays(keys),
+        {**arrays(keys), "playbooks": list(playbooks)},
     )
     found = defaultdict(list)
     for row in rows:

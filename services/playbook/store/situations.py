@@ -10,18 +10,23 @@ from services.playbook.store import accounts, runs
 from services.playbook.store.keys import Key
 
 
-async def load_situations(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Situation]:
-    """One situation for each key. Open runs are locked first and stay so until the transaction ends: no step is done
-    of a run that is about to end, and what has just been done of it is seen."""
+async def load_situations(
+    connection: AsyncConnection, keys: Collection[Key], playbooks: Collection[str]
+) -> dict[Key, Situation]:
+    """One situation for each key; of ended runs, those of ``playbooks``.
+
+    Open runs are locked first and stay so until the transaction ends: no step is done of a run that is about to end,
+    and what has just been done of it is seen.
+    """
     open_runs = await runs.lock_open_runs(connection, keys)
-    past_runs = await runs.load_past_runs(connection, keys)
+    last_runs = await runs.load_last_runs(connection, keys, playbooks)
     known = await accounts.load_accounts(connection, keys)
     waiting = await accounts.load_waiting(connection, keys)
     return {
         key: Situation(
             account=known.get(key),
             open_runs=tuple(open_runs.get(key, ())),
-            past_runs=tuple(past_runs.get(key, ())),
+            last_runs=tuple(last_runs.get(key, ())),
             waiting=tuple(waiting.get(key, ())),
         )
         for key in keys

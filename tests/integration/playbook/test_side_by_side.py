@@ -60,7 +60,7 @@ async def test_a_worker_passes_over_a_run_about_which_a_decision_is_being_made(h
     await _decline_of(house, 2)
     worker = house.worker()
     async with house.database.transaction([WORKSPACE]) as connection:
-        await load_situations(connection, [(WORKSPACE, "account 0")])
+        await load_situations(connection, [(WORKSPACE, "account 0")], ["usage-decline"])
         while await worker.do_one_step():
             pass
         assert [touch.account_id for touch in await house.touches()] == ["account 1"]

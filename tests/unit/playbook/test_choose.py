@@ -96,7 +96,7 @@ def test_a_band_that_worsens_inside_an_open_run_tells_nobody_again() -> None:
 def _told(band: Band, episode: int = 1, days_ago: float = 300) -> Situation:
     """An account that has a run of usage-decline behind it, and has not been green since."""
     past = PastRun("usage-decline", episode, band, NOW - timedelta(days=days_ago))
-    return Situation(account=Account.seen(snapshot(2)), past_runs=(past,))
+    return Situation(account=Account.seen(snapshot(2)), last_runs=(past,))
 
 
 @pytest.mark.parametrize("episode", [0, 1])
@@ -117,7 +117,7 @@ def test_the_same_band_is_told_once_in_an_episode_even_after_the_cool_down() -> 
 
 def test_the_same_silence_is_told_once() -> None:
     past = PastRun("account-silent", 1, Band.YELLOW, NOW - timedelta(days=300))
-    situation = Situation(account=Account.seen(snapshot(2)), past_runs=(past,))
+    situation = Situation(account=Account.seen(snapshot(2)), last_runs=(past,))
     assert _why_not(_decide(went_silent(version=2, band=Band.RED), situation)) == (
         NotStartedReason.SAME_EPISODE,
         "it has run in this episode already",
@@ -139,7 +139,7 @@ def test_a_finding_of_an_episode_that_is_over_starts_nothing() -> None:
 @pytest.mark.parametrize(("days", "starts"), [(0, False), (29.9, False), (30, True)])
 def test_it_cools_down_after_a_run_ended(days: float, starts: bool) -> None:
     past = PastRun("usage-decline", 1, Band.YELLOW, NOW - timedelta(days=days))
-    situation = Situation(account=Account.seen(snapshot(2)), past_runs=(past,))
+    situation = Situation(account=Account.seen(snapshot(2)), last_runs=(past,))
     decisions = _decide(band_changed(version=2, episode=2), situation)
     if starts:
         assert isinstance(decisions[0], Started)
@@ -151,7 +151,7 @@ def test_it_cools_down_after_a_run_ended(days: float, starts: bool) -> None:
 
 def test_one_playbook_does_not_cool_down_another() -> None:
     past = PastRun("usage-decline", 1, Band.YELLOW, NOW - timedelta(days=1))
-    situation = Situation(account=Account.seen(snapshot(2)), past_runs=(past,))
+    situation = Situation(account=Account.seen(snapshot(2)), last_runs=(past,))
     assert isinstance(_decide(went_silent(version=2), situation)[0], Started)
 
 
@@ -179,7 +179,7 @@ def test_a_higher_priority_that_does_not_start_ends_nothing() -> None:
     situation = Situation(
         account=Account.seen(snapshot(2)),
         open_runs=(_open(band_changed()),),
-        past_runs=(PastRun("account-silent", 1, Band.YELLOW, NOW - timedelta(days=1)),),
+        last_runs=(PastRun("account-silent", 1, Band.YELLOW, NOW - timedelta(days=1)),),
     )
     assert _why_not(_decide(went_silent(version=2, episode=2), situation))[0] is NotStartedReason.COOL_DOWN
 

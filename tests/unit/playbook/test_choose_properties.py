@@ -83,6 +83,8 @@ def test_an_account_never_has_two_open_runs_of_a_playbook_nor_a_lower_beside_a_h
         memory.take(event, as_of)
         priorities = [run.playbook.priority for run in memory.situation.open_runs]
         assert len(priorities) <= 1, "both shipped playbooks have their own priority"
+        remembered = [past.playbook for past in memory.situation.last_runs]
+        assert len(remembered) == len(set(remembered)), "as many as there are playbooks, whatever lies behind"
 
 
 @given(histories)
@@ -115,7 +117,7 @@ def test_an_event_that_comes_again_starts_and_ends_nothing_new(
         before = once.situation
         once.take(event, as_of)
         assert [(r.run_id, r.step) for r in once.situation.open_runs] == [(r.run_id, r.step) for r in before.open_runs]
-        assert once.situation.past_runs == before.past_runs
+        assert once.situation.last_runs == before.last_runs
 
 
 @given(histories)
