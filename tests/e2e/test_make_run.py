@@ -32,7 +32,7 @@ from libs.common.topics import Topic
 from tests.e2e.foreign_eyes import Eyes, bootstrap, plant_dead_letters, walk
 from tests.e2e.running import ROOT, LocalRun, local_run
 
-DAY_SECONDS = 1.0
+DAY_SECONDS = 1.5
 STOP_SECONDS = 10.0
 
 
@@ -75,7 +75,7 @@ class Watching:
                 self.sightings += await self.narrator.look()
             return self.clock.now() >= self.world.begins + STORY * day / STORY.days
 
-        await eventually(it_is_that_day, within_seconds=60, what=f"day {day}")
+        await eventually(it_is_that_day, within_seconds=90, what=f"day {day}")
 
 
 async def test_killed_stopped_and_frozen_the_story_still_comes_true(folder: Path) -> None:
