@@ -27,6 +27,14 @@ anything = st.one_of(st.text(), st.integers(), st.floats(), st.booleans())
         (float("nan"), None),
         (10**400, None),
         (None, None),
+        (0, 0.0),
+        (-3, -3.0),
+        (1e15, 1e15),
+        (1e16, None),
+        ("-1e300", None),
+        (1e-6, 1e-6),
+        ("1e-308", None),
+        (-1e-7, None),
     ],
 )
 def test_numbers(sent: Scalar | None, read: float | None) -> None:
