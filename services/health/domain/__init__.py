@@ -5,7 +5,8 @@ Everything here is a pure function over frozen values: no I/O, no clock, no rand
 
 1. **Who did it?** `membership`: which account a user's usage belongs to on a day, as a function of all calls ever made
    (`attribute`), so no order of arrival changes the answer. `activity`: which of it is a person doing something.
-2. **What is known?** `facts`: `AccountFacts` is all that a score is made of. `profile`: who the account is.
+2. **What is known?** `facts`: `AccountFacts` is all that a score is made of. `profile`: who the account is, from
+   traits with `numbers` as people write them.
 3. **What is looked at?** `model`: `HealthModel` is config/health/default.yaml, dimension → measure, each measure an
    input and a transform, and the lint that refuses a wrong one. It also says which facts it needs.
 4. **What does each measure see?** `readings`: the number or why there is none (`Presence`), in `words` too.

@@ -94,22 +94,7 @@ def weekly_usage(facts: AccountFacts, activity: Activity, as_of: datetime, weeks
     return tuple(reversed(calls))
 
 
-# --- traits: people send numbers as text and dates in several ways; what cannot be read counts as missing ---
-
-
-_SMALLEST, _LARGEST = 1e-6, 1e15
-
-
-def number(value: Scalar | None) -> float | None:
-    """``value`` as a number that an account can have, or None: none so large or so small that it can only be a mistake,
-    and with which arithmetic would end in an overflow."""
-    if value is None or isinstance(value, bool):
-        return None
-    try:
-        read = float(value.replace(",", "").strip() if isinstance(value, str) else value)
-    except (ValueError, OverflowError):
-        return None
-    return read if read == 0 or _SMALLEST <= abs(read) <= _LARGEST else None
+# --- traits: people send dates in several ways, and numbers as text (`numbers`); what cannot be read is missing ---
 
 
 def calendar_day(value: Scalar | None) -> date | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
@@ -10,7 +11,8 @@ from typing import Annotated, Self, TypeVar
 from pydantic import Field, model_validator
 
 from libs.common.config_file import ConfigModel
-from services.health.domain.facts import AccountFacts, Scalar, calendar_day, day_of, number, text
+from services.health.domain.facts import AccountFacts, Scalar, calendar_day, day_of, text
+from services.health.domain.numbers import number
 
 FIRST_SEEN = "first_seen"
 """Stands among the traits for the day on which anything first named the account."""
@@ -34,9 +36,13 @@ class Range(ConfigModel):
         return (self.at_least is None or value >= self.at_least) and (self.below is None or value < self.below)
 
 
+_QUESTIONS = ("one_of", "equals", "first_word", "exists", "days_since", "days_until")
+
+
 class Condition(ConfigModel):
-    """One question about one trait: a number (``at_least``, ``below``), text (``in``, ``equals``), presence
-    (``exists``) or a date (``days_since``, ``days_until``).
+    """One question about one trait: a number (``at_least``, ``below``), text (``in``, ``equals``, or ``first_word``:
+    «Enterprise (annual)» begins with the word «enterprise»), presence (``exists``) or a date (``days_since``,
+    ``days_until``).
 
     A trait that is missing, or cannot be read as what is asked, satisfies only ``exists: false``. Text is compared
     without regard to case.
@@ -47,20 +53,21 @@ class Condition(ConfigModel):
     below: float | None = None
     one_of: tuple[str, ...] | None = Field(default=None, alias="in", min_length=1)
     equals: str | bool | float | None = None
+    first_word: str | None = Field(default=None, pattern=r"^\w+$")
     exists: bool | None = None
     days_since: Range | None = None
     days_until: Range | None = None
 
     @model_validator(mode="after")
     def _asks_one_question(self) -> Self:
-        asked = [name for name in ("one_of", "equals", "exists", "days_since", "days_until") if self._has(name)]
+        asked = [name for name in _QUESTIONS if self._has(name)]
         if self._has("at_least") or self._has("below"):
             asked.append("number")
             Range(at_least=self.at_least, below=self.below)
         if len(asked) != 1:
             raise ValueError(
                 f"a condition asks one question about its trait, this asks {len(asked)}; "
-                "use at_least and below, or one of: in, equals, exists, days_since, days_until"
+                "use at_least and below, or one of: in, equals, first_word, exists, days_since, days_until"
             )
         return self
 
@@ -75,6 +82,8 @@ class Condition(ConfigModel):
             return _same_text(value, *self.one_of)
         if self.equals is not None:
             return _equals(value, self.equals)
+        if self.first_word is not None:
+            return _first_word(value) == self.first_word.casefold()
         day = calendar_day(value)
         if self.days_since is not None:
             return day is not None and self.days_since.holds((today - day).days)
@@ -82,6 +91,10 @@ class Condition(ConfigModel):
             return day is not None and self.days_until.holds((day - today).days)
         amount = number(value)
         return amount is not None and Range(at_least=self.at_least, below=self.below).holds(amount)
+
+
+def _first_word(value: Scalar | None) -> str:
+    return re.split(r"[\W_]", (text(value) or "").casefold(), maxsplit=1)[0]
 
 
 def _same_text(value: Scalar | None, *wanted: str) -> bool:

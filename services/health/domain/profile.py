@@ -8,7 +8,8 @@ from datetime import date
 
 import msgspec
 
-from services.health.domain.facts import Scalar, calendar_day, number, text
+from services.health.domain.facts import Scalar, calendar_day, text
+from services.health.domain.numbers import number
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from typing import Literal, assert_never
 import msgspec
 
 from services.health.domain.activity import Activity
-from services.health.domain.facts import AccountFacts, DailyCount, Occurrence, day_of, number
+from services.health.domain.facts import AccountFacts, DailyCount, Occurrence, day_of
 from services.health.domain.model import (
     ActivePeople,
     Bands,
@@ -25,6 +25,7 @@ from services.health.domain.model import (
     Recency,
     Usage,
 )
+from services.health.domain.numbers import number
 from services.health.domain.open_cases import open_cases
 from services.health.domain.tenths import Tenths, exact
 from services.health.domain.transforms import bands_marks, linear_marks, median, ratio_marks, recency_marks

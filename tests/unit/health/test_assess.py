@@ -30,7 +30,7 @@ MIDNIGHT = datetime(2026, 3, 19, tzinfo=UTC)
 def test_the_first_judgement_is_a_baseline() -> None:
     dead = assess(account(active_days=(active(90),), traits={"seats": 5}), Standing(), RULES, NOW)
     assert (dead.band, dead.band_before, dead.band_changed) == (Band.RED, None, False)
-    assert (dead.segment, dead.stage, dead.profile.name) == ("small_business", "adoption", "aoi")
+    assert (dead.segment, dead.stage, dead.profile.name) == ("unknown", "adoption", "aoi")
     assert dead.last_activity_at == back(90, 17)
 
 

@@ -22,8 +22,16 @@ from tests.unit.health.cases import NOW, RULES, TODAY, account, back
         ({"arr": "49,999"}, "mid_market"),
         ({"arr": 10_000.0}, "mid_market"),
         ({"arr": 9_999}, "small_business"),
-        ({"arr": "a lot"}, "small_business"),
-        ({}, "small_business"),
+        ({"arr": "$120,000"}, "enterprise"),
+        ({"arr": "120k", "plan": "starter"}, "enterprise"),
+        ({"plan": "Enterprise (annual)"}, "enterprise"),
+        ({"plan": "enterprise_2026"}, "enterprise"),
+        ({"plan": "Enterprises"}, "small_business"),
+        ({"plan": "starter"}, "small_business"),
+        ({"arr": 0}, "small_business"),
+        ({"arr": "a lot"}, "unknown"),
+        ({"arr": "120.000", "plan": "business"}, "unknown"),
+        ({}, "unknown"),
     ],
 )
 def test_shipped_segments(traits: dict[str, Scalar], segment: str) -> None:
@@ -54,7 +62,7 @@ def test_shipped_stages(known: dict[str, Any], stage: Stage) -> None:
 
 def test_an_account_of_which_nothing_is_known_has_both() -> None:
     nobody = AccountFacts(account_id="nobody")
-    assert segment_of(nobody, RULES.segments, NOW) == "small_business"
+    assert segment_of(nobody, RULES.segments, NOW) == "unknown"
     assert stage_of(nobody, RULES.stages, NOW) is Stage.ADOPTION
 
 
@@ -67,6 +75,9 @@ def test_an_account_of_which_nothing_is_known_has_both() -> None:
         ({"exists": False}, False, False),
         ({"in": ["Free", "trial"]}, " TRIAL ", True),
         ({"in": ["Free", "trial"]}, None, False),
+        ({"first_word": "Pro"}, " PRO-annual ", True),
+        ({"first_word": "Pro"}, "professional", False),
+        ({"first_word": "Pro"}, None, False),
         ({"equals": 5}, "5.0", True),
         ({"equals": 0}, False, False),
         ({"equals": "5"}, 5, True),

@@ -103,7 +103,16 @@ class TestNumbers:
         assert (read.raw, read.marks) == (0.34, 480)
         assert read.value == "17 people for 50 seats (34 %)"
         assert (read.threshold, read.window) == ("full marks from 60 %, none at 10 %", "last 28 days")
-        for unreadable in ({}, {"seats": 0}, {"seats": -1}, {"seats": "many"}, {"seats": True}, {"seats": "NaN"}, {"seats": "1e-308"}, {"seats": 1e300}):
+        for unreadable in (
+            {},
+            {"seats": 0},
+            {"seats": -1},
+            {"seats": "many"},
+            {"seats": True},
+            {"seats": "NaN"},
+            {"seats": "1e-308"},
+            {"seats": 1e300},
+        ):
             read = line(account(active_people={28: 17}, traits=unreadable), **seats)
             assert (read.presence, read.value) == (Presence.NOT_APPLICABLE, "17 people; seats is not known")
         assert line(account(active_people={28: 17}, traits={"seats": "1,000"}), **seats).raw == 0.017

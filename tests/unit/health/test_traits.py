@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.health.domain import Profile, Scalar, normalised, profile_of
-from services.health.domain.facts import calendar_day, number, text
+from services.health.domain.facts import calendar_day, text
+from services.health.domain.numbers import number
 from tests.unit.health.cases import properly
 
 anything = st.one_of(st.text(), st.integers(), st.floats(), st.booleans())
@@ -34,6 +35,29 @@ anything = st.one_of(st.text(), st.integers(), st.floats(), st.booleans())
         ("-1e300", None),
         (1e-6, 1e-6),
         ("1e-308", None),
+        ("$120,000", 120_000),
+        ("120k", 120_000),
+        ("US$ 120K", 120_000),
+        ("USD 120000", 120_000),
+        ("120000 EUR", 120_000),
+        ("1.2M", 1_200_000),
+        ("€120.000,00", 120_000),
+        ("120.000,00 €", 120_000),
+        ("1.200.000", 1_200_000),
+        ("1 200 000", 1_200_000),
+        ("CHF 120'000.50", 120_000.5),
+        ("-$5,000", -5_000),
+        ("12,5", 12.5),
+        ("0.125", 0.125),
+        ("1234.567", 1234.567),
+        ("120.000", None),
+        ("€1.250", None),
+        ("1,2,3", None),
+        ("1.2.3", None),
+        ("120k per year", None),
+        ("10-20", None),
+        (".", None),
+        ("", None),
         (-1e-7, None),
     ],
 )
