@@ -8,19 +8,20 @@ from time import monotonic
 
 from libs.common import outbox
 from libs.common.clock import Clock
-from libs.common.db import Database, see_workspaces
+from libs.common.db import AsyncConnection, Database, see_workspaces
 from libs.common.errors import RetryLater
+from libs.common.events import TouchCancelled
 from libs.common.failpoints import failpoint
 from libs.common.observability import REGISTRY, Counter, Gauge, get_logger
 from libs.common.runtime import pause
 from services.playbook.definitions import TouchTiers
 from services.playbook.domain import timeline
 from services.playbook.domain.steps import Progress, advance
-from services.playbook.store.accounts import load_accounts
+from services.playbook.store.accounts import take_account
 from services.playbook.store.keys import key_of
-from services.playbook.store.runs import DueStep, claim_due_step, save_runs, take_open_run
+from services.playbook.store.runs import DueStep, claim_due_step, insert_runs, save_runs, take_open_run
 from services.playbook.store.timeline import add_entries
-from services.playbook.store.touches import insert_touches
+from services.playbook.store.touches import cancel_unsent, insert_touches
 
 logger = get_logger(__name__)
 
@@ -38,7 +39,8 @@ _late = Gauge("kizashi_playbook_step_late_seconds", "Domain time since the step 
 
 class StepWorker:
     """A step is done in one transaction: the touch, its place on the timeline, its event in the outbox and the run's
-    next step are stored together or not at all, so that a crash anywhere repeats nothing and leaves nothing out."""
+    next step, or the run that takes its place, are stored together or not at all, so that a crash anywhere repeats
+    nothing and leaves nothing out."""
 
     def __init__(self, database: Database, tiers: TouchTiers, clock: Clock) -> None:
         self._database = database
@@ -77,13 +79,13 @@ class StepWorker:
                     return False
                 await see_workspaces(connection, [due.workspace])
                 run = await take_open_run(connection, due)
-                if run is None:
+                account = await take_account(connection, key_of(run.finding)) if run else None
+                if run is None or account is None:
                     self._hold_back(due, BUSY_SECONDS)
                     return True
-                known = await load_accounts(connection, [key_of(run.finding)])
                 progress = advance(
                     run,
-                    known[key_of(run.finding)].snapshot,
+                    account.snapshot,
                     self._tiers,
                     as_of=as_of,
                     step_due_really_at=self._clock.wall_time_of(due.due_at),
@@ -91,7 +93,8 @@ class StepWorker:
                 await save_runs(connection, [progress.run])
                 await insert_touches(connection, progress.touches)
                 await add_entries(connection, _entries(progress, as_of))
-                await outbox.add(connection, progress.touches)
+                cancelled = await _hand_over(connection, progress, as_of)
+                await outbox.add(connection, [*progress.touches, *cancelled])
                 failpoint("playbook.step.before_commit")
         except RetryLater:
             raise
@@ -113,9 +116,20 @@ class StepWorker:
         self._held_back[due.run_id] = monotonic() + seconds
 
 
+async def _hand_over(connection: AsyncConnection, progress: Progress, as_of: datetime) -> list[TouchCancelled]:
+    """Store the run that goes on in the place of one that has ended, whose unsent touches are taken back."""
+    if progress.ended is None or progress.successor is None:
+        return []
+    await insert_runs(connection, [progress.successor])
+    cancelled = await cancel_unsent(connection, {progress.run.run_id: progress.ended})
+    entries = [timeline.of_cancelled(event, as_of) for event in cancelled]
+    await add_entries(connection, [timeline.of_started(progress.successor, as_of), *entries])
+    return cancelled
+
+
 def _entries(progress: Progress, as_of: datetime) -> list[timeline.Entry]:
     entries = [timeline.of_touch(touch) for touch in progress.touches]
     entries += [timeline.of_withheld(withheld, as_of) for withheld in progress.withheld]
-    if not progress.run.is_open:
-        entries.append(timeline.of_steps_done(progress.run, as_of))
+    if progress.ended:
+        entries.append(timeline.of_ended(progress.ended, as_of))
     return entries

@@ -21,6 +21,7 @@ class Outcome(StrEnum):
     GOAL_REACHED = "goal_reached"
     SUPERSEDED = "superseded"  # by a run of a playbook with a higher priority
     STAGE_EXCLUDED = "stage_excluded"
+    TIER_CHANGED = "tier_changed"  # another run goes on in the account's new tier
 
 
 class NotStartedReason(StrEnum):
@@ -67,6 +68,17 @@ class Run:
     @property
     def is_open(self) -> bool:
         return self.ended_at is None
+
+    def again_in(self, tier: Tier, as_of: datetime) -> Run:
+        """The run that takes this one's place: the same definition and finding, as ``tier`` does it, from now on."""
+        return Run(
+            run_id=derived_id(self.finding.workspace, self.finding.account_id, "run goes on", self.run_id),
+            playbook=self.playbook,
+            tier=tier,
+            finding=self.finding,
+            started_at=as_of,
+            next_step_at=as_of,
+        )
 
     def ended(self, outcome: Outcome, as_of: datetime) -> Run:
         return replace(self, ended_at=as_of, outcome=outcome)

@@ -20,8 +20,8 @@ from libs.common.events import (
     derived_id,
 )
 from services.playbook.definitions import Step, StepKind, TouchTiers
-from services.playbook.domain.runs import Finding, Outcome, Run
-from services.playbook.domain.words import finding_in_words
+from services.playbook.domain.runs import Ended, Finding, Outcome, Run
+from services.playbook.domain.words import finding_in_words, tier_in_words
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,14 @@ class Withheld:
 
 @dataclass(frozen=True)
 class Progress:
-    """``run`` as it is afterwards, and what it asked for on the way, in order."""
+    """``run`` as it is afterwards, and what it asked for on the way, in order. ``ended`` says why if it is over now,
+    and ``successor`` is the run that goes on in its place, if one does."""
 
     run: Run
     touches: tuple[TouchRequested, ...] = ()
     withheld: tuple[Withheld, ...] = ()
+    ended: Ended | None = None
+    successor: Run | None = None
 
 
 def advance(
@@ -49,10 +52,14 @@ def advance(
     """Do every step that is due at ``as_of``: touches are requested, until a wait or the end.
 
     ``snapshot`` is the account's newest. ``step_due_really_at`` is ``run.next_step_at`` in real time, from which the
-    time to a touch after a wait is measured.
+    time to a touch is measured that is due later than the finding. Nobody is told in a tier that the account has left:
+    the run ends there, and another one begins in the tier of today.
     """
     touches: list[TouchRequested] = []
     withheld: list[Withheld] = []
+    ended: Ended | None = None
+    successor: Run | None = None
+    tier = tiers.of(snapshot.segment)
     steps = run.playbook.steps[run.tier]
     while run.is_open and run.next_step_at <= as_of:
         step = steps[run.step]
@@ -61,9 +68,14 @@ def advance(
                 fresh_until = run.next_step_at + timedelta(days=run.playbook.freshness_days)
                 if as_of > fresh_until:
                     withheld.append(Withheld(run, run.step, Channel(step.kind.value), run.next_step_at))
+                elif tier is not run.tier:
+                    successor = run.again_in(tier, as_of)
+                    run = run.ended(Outcome.TIER_CHANGED, as_of)
+                    words = f"the account has moved from {tier_in_words(run.tier)} to {tier_in_words(tier)}"
+                    ended = Ended(run, words)
+                    break
                 else:
-                    waited = any(earlier.kind is StepKind.WAIT for earlier in steps[: run.step])
-                    due_at = step_due_really_at if waited else run.finding.due_at
+                    due_at = run.finding.due_at if run.next_step_at <= run.finding.as_of else step_due_really_at
                     touches.append(_touch(run, step, snapshot, tiers, as_of, fresh_until, due_at))
                 run = dataclasses.replace(run, step=run.step + 1)
             case StepKind.WAIT:
@@ -73,9 +85,10 @@ def advance(
                 )
             case StepKind.END:
                 run = run.ended(Outcome.STEPS_DONE, as_of)
+                ended = Ended(run, "all its steps are done")
             case _:
                 assert_never(step.kind)
-    return Progress(run, tuple(touches), tuple(withheld))
+    return Progress(run, tuple(touches), tuple(withheld), ended, successor)
 
 
 def _touch(

@@ -74,11 +74,9 @@ def of_decision(decision: Decision, as_of: datetime) -> Entry | None:
     """None for a decision that people need not read."""
     match decision:
         case Started(run):
-            title = f"{run.playbook.title} started ({tier_in_words(run.tier)}): {finding_in_words(run.finding)}"
-            return _of_run(run, Kind.RUN_STARTED, as_of, title, {"reason": "started"})
-        case Ended(run, words):
-            assert run.outcome is not None
-            return _of_run(run, Kind.RUN_ENDED, as_of, f"{run.playbook.title} ended: {words}", {"reason": run.outcome})
+            return of_started(run, as_of)
+        case Ended():
+            return of_ended(decision, as_of)
         case NotStarted(playbook, finding, reason, words):
             return _entry(
                 finding,
@@ -94,10 +92,14 @@ def of_decision(decision: Decision, as_of: datetime) -> Entry | None:
             assert_never(decision)
 
 
-def of_steps_done(run: Run, as_of: datetime) -> Entry:
-    return _of_run(
-        run, Kind.RUN_ENDED, as_of, f"{run.playbook.title} ended: all its steps are done", {"reason": "steps_done"}
-    )
+def of_started(run: Run, as_of: datetime) -> Entry:
+    title = f"{run.playbook.title} started ({tier_in_words(run.tier)}): {finding_in_words(run.finding)}"
+    return _of_run(run, Kind.RUN_STARTED, as_of, title, {"reason": "started"})
+
+
+def of_ended(ended: Ended, as_of: datetime) -> Entry:
+    title = f"{ended.run.playbook.title} ended: {ended.words}"
+    return _of_run(ended.run, Kind.RUN_ENDED, as_of, title, {"reason": ended.run.outcome})
 
 
 def of_touch(touch: TouchRequested) -> Entry:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from typing import cast
+from typing import Any, cast
 
 from libs.common.db import AsyncConnection, text
 from libs.common.events import AccountChanged, decode, encode
 from services.playbook.domain.accounts import Account
 from services.playbook.domain.runs import Finding
 from services.playbook.store.keys import GIVEN, Key, arrays, key_of
+
+_ACCOUNT = "workspace_id, account_id, CAST(snapshot AS text) AS snapshot, last_green_version, last_active_version"
 
 
 async def merge_accounts(connection: AsyncConnection, accounts: Collection[Account]) -> None:
@@ -43,21 +45,30 @@ async def merge_accounts(connection: AsyncConnection, accounts: Collection[Accou
     )
 
 
-async def load_accounts(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Account]:
-    """Those of the accounts that are known."""
+async def lock_accounts(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Account]:
+    """Those of the accounts that are known, locked until the transaction ends, in the order of ``merge_accounts``."""
     rows = await connection.execute(
         text(
-            "SELECT workspace_id, account_id, CAST(snapshot AS text) AS snapshot, last_green_version, "
-            f"last_active_version FROM account JOIN {GIVEN}"
+            f"SELECT {_ACCOUNT} FROM account JOIN {GIVEN} "
+            'ORDER BY workspace_id, account_id COLLATE "C" FOR UPDATE OF account'
         ),
         arrays(keys),
     )
-    return {
-        (row.workspace_id, row.account_id): Account(
-            cast(AccountChanged, decode(row.snapshot.encode())), row.last_green_version, row.last_active_version
-        )
-        for row in rows
-    }
+    return {(row.workspace_id, row.account_id): _account(row) for row in rows}
+
+
+async def take_account(connection: AsyncConnection, key: Key) -> Account | None:
+    """The account, locked; None while a decision about it is being made."""
+    rows = await connection.execute(
+        text(f"SELECT {_ACCOUNT} FROM account JOIN {GIVEN} FOR UPDATE OF account SKIP LOCKED"), arrays([key])
+    )
+    row = rows.one_or_none()
+    return None if row is None else _account(row)
+
+
+def _account(row: Any) -> Account:
+    snapshot = cast(AccountChanged, decode(row.snapshot.encode()))
+    return Account(snapshot, row.last_green_version, row.last_active_version)
 
 
 async def load_waiting(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, list[Finding]]:

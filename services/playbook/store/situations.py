@@ -15,12 +15,12 @@ async def load_situations(
 ) -> dict[Key, Situation]:
     """One situation for each key; of ended runs, those of ``playbooks``.
 
-    Open runs are locked first and stay so until the transaction ends: no step is done of a run that is about to end,
-    and what has just been done of it is seen.
+    Accounts are locked first, and what they have open then; both stay so until the transaction ends. No step is done of
+    a run that is about to end, what has just been done of it is seen, and so is the run that has just taken its place.
     """
+    known = await accounts.lock_accounts(connection, keys)
     open_runs = await runs.lock_open_runs(connection, keys)
     last_runs = await runs.load_last_runs(connection, keys, playbooks)
-    known = await accounts.load_accounts(connection, keys)
     waiting = await accounts.load_waiting(connection, keys)
     return {
         key: Situation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import asyncpg
 import pytest
@@ -18,7 +19,7 @@ from services.playbook.store.runs import insert_runs
 from services.playbook.store.situations import load_situations
 from tests.conftest import TestDatabase
 from tests.integration.playbook.conftest import House, count
-from tests.unit.playbook.examples import ACCOUNT, NOW, WORKSPACE, band_changed, snapshot, usage_decline
+from tests.unit.playbook.examples import ACCOUNT, NOW, WORKSPACE, band_changed, snapshot, usage_decline, went_silent
 
 TENANT_TABLES = ["account", "waiting_finding", "run", "touch", "timeline_entry"]
 
@@ -70,6 +71,38 @@ async def test_a_worker_passes_over_a_run_about_which_a_decision_is_being_made(h
         return len(await house.touches()) == 2
 
     await eventually(the_other, what="the run that was busy")
+
+
+async def test_a_decision_waits_for_a_run_that_goes_on_in_another_tier_and_sees_the_new_one(house: House) -> None:
+    """Else an account could get green while its run is exchanged, and the new run would know nothing of it."""
+    await house.tell(snapshot(1, segment="small_business"), band_changed(version=1))
+    await house.do_steps()
+    await house.tell(snapshot(2, segment="enterprise"))
+    house.clock.advance(timedelta(days=14))
+    await house.owner.execute(
+        "CREATE FUNCTION playbook.slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NEW; END $$"
+    )
+    await house.owner.execute(
+        "CREATE TRIGGER slow BEFORE INSERT ON playbook.run FOR EACH ROW EXECUTE FUNCTION playbook.slow()"
+    )
+    silent = went_silent(version=2, as_of=house.clock.at)
+
+    async def are_waiting(n: int) -> bool:
+        return int(await house.owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")) == n
+
+    await house.owner.execute("SELECT pg_advisory_lock(4711)")
+    exchange = asyncio.create_task(house.worker().do_one_step())
+    await eventually(partial(are_waiting, 1), what="the exchange, in the middle of it")
+    decision = asyncio.create_task(house.tell(silent))
+    await eventually(partial(are_waiting, 2), what="the decision behind the exchange")
+    await house.owner.execute("SELECT pg_advisory_unlock(4711)")
+    await asyncio.gather(exchange, decision)
+    assert await house.runs() == [
+        ("usage-decline", "ended", "tier_changed"),
+        ("account-silent", "open", None),
+        ("usage-decline", "ended", "superseded"),
+    ]
 
 
 async def test_a_run_whose_step_breaks_keeps_nobody_waiting(house: House) -> None:

@@ -104,6 +104,40 @@ async def test_decline_in_tech_touch_writes_after_its_wait_unless_the_account_re
     ] == "Usage decline ended: the account is green again"
 
 
+async def test_an_account_that_has_become_large_is_told_to_its_manager_and_not_to_the_customer(house: House) -> None:
+    await house.tell(snapshot(1, segment="small_business"), band_changed(version=1))
+    await house.do_steps()
+    await house.after(days=7)
+    await house.tell(snapshot(2, segment="enterprise"))
+    await house.after(days=7)
+    [touch] = await house.touches()
+    assert (touch.channel, touch.recipient, touch.tier) == (Channel.SLACK, "#csm", Tier.HIGH)
+    assert await house.runs() == [("usage-decline", "ended", "tier_changed"), ("usage-decline", "open", None)]
+    assert [title for _, title in await house.timeline()][1:] == [
+        "Usage decline started (tech touch): Health went from green to yellow, score 82 → 61",
+        "Usage decline ended: the account has moved from tech touch to high touch",
+        "Usage decline started (high touch): Health went from green to yellow, score 82 → 61",
+        "Requested: Slack message to #csm",
+    ]
+    await house.tell(band_changed(version=1), band_changed(Band.RED, Band.YELLOW, version=2, as_of=house.clock.at))
+    await house.after(days=30)
+    assert len(await house.touches()) == 1
+    assert [state for _, state, _ in await house.runs()] == ["ended", "ended"]
+
+
+async def test_what_the_old_tier_had_not_sent_yet_is_taken_back(house: House) -> None:
+    tiers = ("high_touch", "low_touch", "tech_touch")
+    twice = {tier: [{"email": "first"}, {"wait_days": 3}, {"email": "second"}, "end"] for tier in tiers}
+    talkative = house.edited(catalogue(usage_decline(steps=twice | {"high_touch": [{"slack": "only"}, "end"]})))
+    await talkative.tell(snapshot(1, segment="small_business"), band_changed(version=1))
+    await talkative.do_steps()
+    await talkative.tell(snapshot(2, segment="enterprise"))
+    await talkative.after(days=3)
+    assert [touch.template for touch in await house.touches()] == ["first", "only"]
+    [cancelled] = await house.cancelled()
+    assert cancelled.reason == "the account has moved from tech touch to high touch"
+
+
 async def test_a_finding_before_its_snapshot_waits_for_it(house: House) -> None:
     await house.tell(band_changed(version=4))
     await house.tell(snapshot(3, segment="small_business"))

@@ -9,14 +9,21 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.events import AccountChanged, Band
+from libs.common.events import AccountChanged, Band, Channel, Tier, TouchRequested
 from services.playbook.definitions import Catalogue
 from services.playbook.domain.accounts import Account
 from services.playbook.domain.choose import on_finding, on_snapshot
 from services.playbook.domain.runs import Decision, Ended, Finding, Run, Situation, Started
-from tests.unit.playbook.examples import NOW, band_changed, catalogue, snapshot, usage_decline, went_silent
+from services.playbook.domain.steps import advance
+from tests.unit.playbook.examples import NOW, TIERS, band_changed, catalogue, snapshot, usage_decline, went_silent
 
-Event = AccountChanged | Finding
+
+@dataclass(frozen=True)
+class StepsDue:
+    """The step worker turns."""
+
+
+Event = AccountChanged | Finding | StepsDue
 
 
 @dataclass
@@ -25,9 +32,13 @@ class Memory:
 
     playbooks: Catalogue = field(default_factory=catalogue)
     situation: Situation = field(default_factory=Situation)
+    told: list[tuple[Run, TouchRequested]] = field(default_factory=list)
 
     def take(self, event: Event, as_of: datetime = NOW) -> list[Decision]:
-        if isinstance(event, AccountChanged):
+        decisions: list[Decision]
+        if isinstance(event, StepsDue):
+            decisions = self._do_steps(as_of)
+        elif isinstance(event, AccountChanged):
             seen = Account.seen(event)
             account = self.situation.account.merged(seen) if self.situation.account else seen
             self.situation = replace(self.situation, account=account)
@@ -38,6 +49,20 @@ class Memory:
             self.situation = self.situation.after(decision)
         return decisions
 
+    def _do_steps(self, as_of: datetime) -> list[Decision]:
+        """One step of each open run, as the step worker does it."""
+        decisions: list[Decision] = []
+        for run in self.situation.open_runs:
+            assert self.situation.account is not None
+            snapshot, tiers = self.situation.account.snapshot, self.playbooks.tiers
+            progress = advance(run, snapshot, tiers, as_of=as_of, step_due_really_at=as_of)
+            self.told += [(run, touch) for touch in progress.touches]
+            still_open = (progress.run if other is run else other for other in self.situation.open_runs)
+            self.situation = replace(self.situation, open_runs=tuple(still_open))
+            decisions += [progress.ended] if progress.ended else []
+            decisions += [Started(progress.successor)] if progress.successor else []
+        return decisions
+
     @property
     def open(self) -> list[str]:
         return sorted(run.run_id for run in self.situation.open_runs)
@@ -46,6 +71,7 @@ class Memory:
 versions = st.integers(1, 12)
 bands = st.sampled_from([None, *Band])
 events = st.one_of(
+    st.just(StepsDue()),
     # What a version says follows from its number: health never says two things under one version.
     st.builds(
         lambda version: snapshot(
@@ -94,7 +120,9 @@ def test_the_same_finding_never_starts_two_runs_and_those_of_an_episode_tell_eve
     memory, as_of, told = Memory(), NOW, list[Run]()
     for event, days in [*history, *history]:
         as_of += timedelta(days=days)
-        told += [decision.run for decision in memory.take(event, as_of) if isinstance(decision, Started)]
+        decisions = memory.take(event, as_of)
+        if not isinstance(event, StepsDue):
+            told += [decision.run for decision in decisions if isinstance(decision, Started)]
     assert len({run.run_id for run in told}) == len(told)
     assert len({(run.playbook.name, run.finding.id) for run in told}) == len(told)
     for run, later in combinations([run for run in told if run.playbook.name == "usage-decline"], 2):
@@ -103,6 +131,22 @@ def test_the_same_finding_never_starts_two_runs_and_those_of_an_episode_tell_eve
             assert (run.finding.band, later.finding.band) == (Band.YELLOW, Band.RED)
     silences = [run.finding.episode for run in told if run.playbook.name == "account-silent"]
     assert silences == sorted(set(silences))
+
+
+@given(histories)
+def test_whoever_is_told_is_told_as_the_tier_of_that_moment_does_and_each_thing_once(
+    history: list[tuple[Event, int]],
+) -> None:
+    memory, as_of = Memory(), NOW
+    for event, days in history:
+        as_of += timedelta(days=days)
+        memory.take(event, as_of)
+    for _, touch in memory.told:
+        tier = TIERS.of(touch.facts.segment)
+        assert touch.tier is tier
+        assert touch.channel is (Channel.EMAIL if tier is Tier.TECH else Channel.SLACK)
+    findings = [(run.playbook.name, run.finding.id) for run, _ in memory.told]
+    assert len(findings) == len(set(findings))
 
 
 @given(histories, st.data())
@@ -114,6 +158,8 @@ def test_an_event_that_comes_again_starts_and_ends_nothing_new(
     for event, days in history:
         as_of += timedelta(days=days)
         once.take(event, as_of)
+        if isinstance(event, StepsDue):
+            continue
         before = once.situation
         once.take(event, as_of)
         assert [(r.run_id, r.step) for r in once.situation.open_runs] == [(r.run_id, r.step) for r in before.open_runs]

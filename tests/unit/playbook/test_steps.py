@@ -9,15 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.events import AccountChanged, Band, Channel, Tier
-from services.playbook.domain.runs import Outcome, Run
+from services.playbook.domain.runs import Ended, Outcome, Run
 from services.playbook.domain.steps import Progress, advance
 from tests.unit.playbook.examples import NOW, TIERS, account_silent, band_changed, snapshot, usage_decline, went_silent
 
 REALLY = datetime.fromisoformat("2026-11-21T10:00:00+00:00")
 
 
+SMALL = {"segment": "small_business"}
+SEGMENTS = {Tier.HIGH: "enterprise", Tier.LOW: "mid_market", Tier.TECH: "small_business"}
+
+
 def _advance(run: Run, as_of: datetime = NOW, account: AccountChanged | None = None) -> Progress:
-    return advance(run, account or snapshot(1), TIERS, as_of=as_of, step_due_really_at=REALLY)
+    """``account`` is where the run began, unless it says otherwise."""
+    return advance(
+        run, account or snapshot(1, segment=SEGMENTS[run.tier]), TIERS, as_of=as_of, step_due_really_at=REALLY
+    )
 
 
 def test_high_touch_tells_the_channel_at_once_with_every_fact_and_then_waits() -> None:
@@ -47,12 +54,12 @@ def test_low_touch_tells_the_pool() -> None:
 
 def test_tech_touch_waits_and_then_writes_to_the_contact_of_that_moment() -> None:
     waiting = _advance(Run.of(usage_decline(), Tier.TECH, band_changed(), NOW))
-    assert waiting.touches == ()
+    assert (waiting.touches, waiting.ended) == ((), None)
     assert waiting.run.next_step_at == NOW + timedelta(days=14)
     early = _advance(waiting.run, NOW + timedelta(days=13.9))
     assert early.run == waiting.run
     later = NOW + timedelta(days=14, hours=1)
-    [touch] = _advance(waiting.run, later, snapshot(9, contact_email="new@acme.example")).touches
+    [touch] = _advance(waiting.run, later, snapshot(9, contact_email="new@acme.example", **SMALL)).touches
     assert (touch.channel, touch.recipient, touch.requested_at) == (Channel.EMAIL, "new@acme.example", later)
     assert touch.due_at == REALLY, "the step's own moment: it has waited"
     assert touch.fresh_until == NOW + timedelta(days=19)
@@ -68,7 +75,7 @@ def test_silence_in_tech_touch_writes_at_once() -> None:
 
 def test_an_account_without_a_contact_is_passed_on_so_that_it_is_recorded() -> None:
     run = Run.of(account_silent(), Tier.TECH, went_silent(), NOW)
-    [touch] = _advance(run, NOW, snapshot(1, contact_email=None)).touches
+    [touch] = _advance(run, NOW, snapshot(1, contact_email=None, **SMALL)).touches
     assert touch.recipient is None
 
 
@@ -108,6 +115,49 @@ def test_the_id_of_a_touch_follows_from_run_step_and_recipient() -> None:
     [next_episode] = _advance(Run.of(usage_decline(), Tier.HIGH, band_changed(episode=2), NOW)).touches
     assert one.id == same.id
     assert len({one.id, elsewhere.id, next_episode.id}) == 3
+
+
+def test_an_account_that_has_moved_to_another_tier_is_told_as_that_tier_does() -> None:
+    waiting = _advance(Run.of(usage_decline(), Tier.TECH, band_changed(), NOW), account=snapshot(1, **SMALL)).run
+    later = NOW + timedelta(days=14)
+    moved = _advance(waiting, later, snapshot(2, segment="enterprise"))
+    assert moved.touches == (), "the customer of an enterprise account gets no mail of ours"
+    assert (moved.run.outcome, moved.run.ended_at, moved.run.tier) == (Outcome.TIER_CHANGED, later, Tier.TECH)
+    assert moved.ended == Ended(moved.run, "the account has moved from tech touch to high touch")
+    run = moved.successor
+    assert run is not None
+    assert (run.tier, run.step, run.started_at, run.is_open) == (Tier.HIGH, 0, later, True)
+    assert (run.playbook, run.finding) == (waiting.playbook, waiting.finding)
+    assert run.run_id != waiting.run_id
+    [touch] = _advance(run, later, snapshot(2, segment="enterprise")).touches
+    assert (touch.channel, touch.recipient, touch.tier) == (Channel.SLACK, "#csm", Tier.HIGH)
+    assert touch.due_at == REALLY, "it is not the finding that it is late for"
+    assert touch.fresh_until == later + timedelta(days=5)
+
+
+def test_an_account_that_has_moved_after_it_was_told_is_not_told_again() -> None:
+    told = _advance(Run.of(usage_decline(), Tier.HIGH, band_changed(), NOW)).run
+    later = _advance(told, NOW + timedelta(days=30), snapshot(2, **SMALL))
+    assert (later.touches, later.run.outcome) == ((), Outcome.STEPS_DONE)
+    assert (later.ended, later.successor) == (Ended(later.run, "all its steps are done"), None)
+
+
+def test_a_touch_that_is_too_late_stays_unsaid_in_the_other_tier_too() -> None:
+    waiting = _advance(Run.of(usage_decline(), Tier.TECH, band_changed(), NOW), account=snapshot(1, **SMALL)).run
+    progress = _advance(waiting, NOW + timedelta(days=20), snapshot(2, segment="enterprise"))
+    assert (len(progress.withheld), progress.touches, progress.ended, progress.successor) == (1, (), None, None)
+
+
+def test_tiers_that_come_and_go_make_a_run_each() -> None:
+    run = Run.of(usage_decline(), Tier.HIGH, band_changed(), NOW)
+    ids = {run.run_id}
+    for version, tier in enumerate([Tier.LOW, Tier.HIGH, Tier.LOW, Tier.HIGH], 2):
+        successor = _advance(run, NOW, snapshot(version, segment=SEGMENTS[tier])).successor
+        assert successor is not None
+        assert successor.tier is tier
+        run = successor
+        ids.add(run.run_id)
+    assert len(ids) == 5
 
 
 @given(st.lists(st.floats(0, 60), min_size=1, max_size=40), st.sampled_from(list(Tier)))
