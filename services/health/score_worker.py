@@ -50,6 +50,7 @@ IDLE_SECONDS = 0.05
 BACK_OFF_SECONDS = 0.5
 LIVE_SECONDS = 60.0
 FAILED_RESTS_FOR = timedelta(minutes=1)
+RETRIED_RESTS_FOR = timedelta(seconds=0.25)
 
 _scored = Counter("kizashi_health_scored_accounts_total", "Scorings", ["cause"], registry=REGISTRY)
 _failed = Counter("kizashi_health_failed_scorings_total", "Scorings that broke", registry=REGISTRY)
@@ -80,6 +81,7 @@ class ScoreWorker:
         self._rules = rules
         self._pace = pace
         self._turned_at = monotonic()
+        self._tries: dict[AccountKey, int] = {}
         self._activity_digest = _digest_of(rules.model.activity)
 
     async def live(self) -> str | None:
@@ -143,8 +145,13 @@ class ScoreWorker:
                 # Its rows are taken in silence. What time has brought about is told before they can hide it.
                 await self.score(Candidate(Cause.TIME, candidate.key), reached, also_on_a_new_day=True)
             return await self.score(candidate, reached)
-        except RetryLater:
-            raise
+        except RetryLater as exc:
+            # Perhaps it is this account, too much for one transaction. If it is the world, the next statement says so.
+            tries = self._tries[candidate.key] = self._tries.get(candidate.key, 0) + 1
+            workspace, account = candidate.key
+            logger.warning("scoring_retries", workspace=workspace, account=account, tries=tries, detail=str(exc))
+            await self._set_aside(candidate.key, min(RETRIED_RESTS_FOR * 2 ** min(tries, 10), FAILED_RESTS_FOR))
+            return False
         except Exception as exc:
             _failed.inc()
             workspace, account = candidate.key
@@ -155,9 +162,13 @@ class ScoreWorker:
                 error=type(exc).__name__,
                 frames=traceback.format_tb(exc.__traceback__)[-3:],  # not the message, which may hold a customer's data
             )
-            async with self._database.transaction() as connection:
-                await schedule.rest(connection, candidate.key, FAILED_RESTS_FOR)
+            await self._set_aside(candidate.key, FAILED_RESTS_FOR)
             return False
+
+    async def _set_aside(self, key: AccountKey, how_long: timedelta) -> None:
+        """Raises RetryLater when the database does not answer."""
+        async with self._database.transaction() as connection:
+            await schedule.rest(connection, key, how_long)
 
     async def score(self, candidate: Candidate, reached: Frontier, *, also_on_a_new_day: bool = False) -> bool:
         """Score one account, in one transaction. False when another worker has it or has just done it.
@@ -202,6 +213,7 @@ class ScoreWorker:
             await schedule.set_next(connection, key, conclusion.due_at, conclusion.publish_at, rest)
             failpoint("score_worker.before_commit")
         failpoint("score_worker.after_commit")
+        self._tries.pop(key, None)
         _seconds.observe(monotonic() - started)
         _scored.labels(candidate.cause).inc()
         return True
@@ -218,7 +230,7 @@ class ScoreWorker:
         """What the account is judged from. Another model moves scores although the customer did nothing, and must not
         hide what the customer does: the last judgement is repeated under the model of today, in silence, so that what
         has changed since then is told."""
-        if before is None or before.standing.model == self._rules.model.fingerprint:
+        if before is None or before.standing.model == self._rules.fingerprint:
             return before.standing if before else Standing()
         facts, _ = await account_facts.load(connection, key, self._rules.model, taken.live_sources, before.as_of)
         judged = assess(facts, before.standing, self._rules, before.as_of, quiet=True).standing

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
@@ -21,6 +21,11 @@ from services.health.domain import Activity, Scalar
 
 LONGEST_EMAIL = 254
 """Characters of an address (RFC 5321). What is longer is none, and would not fit into an index."""
+
+
+LATE_AFTER = timedelta(days=7)
+"""An event heard of so long after it happened is history, whichever way it came: a queue replayed, a device that was
+offline. It corrects the score and tells nobody, as imported history does."""
 
 
 class Lane(StrEnum):
@@ -152,7 +157,7 @@ def _add(
     day, arrival_day = at.date(), received_at.date()
     user_key = keys.who(event.user_id, event.anonymous_id)
     account = event.account_id or ""
-    lane = Lane.IMPORT if event.historical else Lane.LIVE
+    lane = Lane.IMPORT if event.historical or received_at - at > LATE_AFTER else Lane.LIVE
 
     def request(kind: RequestKind, who: str, target: str, on: date | None) -> None:
         key = RequestKey(event.workspace, kind, who, target, on, lane)

@@ -141,3 +141,23 @@ async def test_marks_may_be_read_while_the_router_works(here: World) -> None:
     await here.settle()
     assert await _state_of(here)
     assert await here.rows("SELECT FROM dirty") == []
+
+
+async def test_a_replayed_queue_of_old_events_is_history_too(here: World) -> None:
+    """They come by the live lane, and make the usual larger than what the account does now."""
+    await here.establish("acme")
+    before = await here.account("acme")
+    days = [here.clock.at - n * DAY for n in range(29, 85)]
+    await here.tell(
+        [
+            here.track(f"Feature {n} Used", f"acme-{user}", day, received_at=here.clock.at)
+            for day in days
+            if day.weekday() < 5
+            for user in range(3)
+            for n in range(8)
+        ]
+    )
+    await here.settle()
+    assert (await here.account("acme"))["score"] < before["score"] - 20
+    await here.pass_time(here.clock.at + 2 * DAY, step=DAY)
+    assert await here.findings() == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from libs.common.db import Database, text
 from services.health.router import Router
 from services.health.score_worker import Candidate, Cause, Pace, ScoreWorker
 from services.health.store import dirty, schedule
@@ -100,6 +101,24 @@ async def test_an_account_whose_scoring_breaks_is_set_aside(here: World) -> None
     assert [row["account_id"] for row in await here.rows("SELECT account_id FROM dirty")] == ["acme"]
     (waiting,) = await here.rows("SELECT account_id FROM schedule WHERE not_before > now()")
     assert waiting == {"account_id": "acme"}
+
+
+async def test_an_account_that_its_transaction_cannot_finish_delays_no_other(here: World) -> None:
+    """As when it has too much of something for one transaction; here somebody holds its row."""
+    await here.establish("acme", "bolt")
+    for account in ("acme", "bolt"):
+        await here.tell([here.track("Ticket Opened", None, here.clock.at, account_id=account, properties={})])
+    await here.router.route_once()
+    impatient = Database(here.database.url, role="kizashi_health_worker", schema="health", lock_seconds=0.2)
+    worker = ScoreWorker(impatient, here.clock, here.rules, Pace(news_settles=timedelta(0), rests_for=0))
+    async with here.worker_db.transaction([1]) as connection:
+        await connection.execute(text("SELECT FROM account WHERE account_id = 'acme' FOR UPDATE"))
+        assert await worker.score_round() == 1
+        assert [row["account_id"] for row in await here.rows("SELECT account_id FROM dirty")] == ["acme"]
+        assert await here.rows("SELECT account_id FROM schedule WHERE not_before > now()") == [{"account_id": "acme"}]
+    await here.rows("UPDATE schedule SET not_before = now()")
+    assert await worker.score_round() == 1
+    await impatient.close()
 
 
 async def test_an_expensive_account_rests_in_proportion(here: World) -> None:
