@@ -21,6 +21,7 @@ from services.playbook.definitions import load_catalogue
 from services.playbook.handlers import Handlers, handlings
 from services.playbook.settings import PlaybookSettings
 from services.playbook.step_worker import StepWorker
+from services.playbook.versions import remember_versions
 
 NAME = "playbook"
 
@@ -65,7 +66,7 @@ def compose() -> Service:
         probes=probes,
         host=settings.host,
         port=settings.playbook_port,
-        open=[log.open],
+        open=[log.open, partial(remember_versions, worker_db, settings.config_dir, catalogue)],
         tasks=[partial(consumer.run, stopping), partial(relay.run, stopping), partial(steps.run, stopping)],
         close=[log.close, worker_db.close, api_db.close],
         stopping=stopping,

@@ -26,6 +26,7 @@ SYSTEM_TABLES = {
     "schedule": "which account is due when",
     "dirty": "which account has news",
     "request": "which user has news",
+    "known_definition": "what each version of a playbook says; the files are those of the installation",
     "lane": "when the next message may go to a place that is known by a hash",
 }
 

@@ -5,5 +5,6 @@ accounts     the projection of accounts, and findings that wait for it
 runs         runs, their pinned definitions, and when their next steps are due
 touches      what was asked for, and what became of it
 timeline     what people read
+versions     what each version of a playbook says
 pages        what the HTTP API shows
 """

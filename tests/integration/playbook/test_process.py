@@ -24,7 +24,7 @@ from libs.common.testing import eventually
 from libs.common.topics import Topic
 from tests.conftest import TestDatabase
 from tests.integration.playbook.conftest import key_for
-from tests.unit.playbook.examples import NOW, band_changed, delivered, snapshot
+from tests.unit.playbook.examples import NOW, band_changed, copy_config, delivered, edit, snapshot
 
 ROOT = Path(__file__).parents[3]
 
@@ -221,9 +221,7 @@ async def test_a_record_that_names_no_uuid_is_a_dead_letter_and_the_next_is_unha
 async def test_a_mistake_in_its_configuration_is_one_sentence(
     town: Town, tmp_path: Path, file: str, old: str, new: str, says: str
 ) -> None:
-    (tmp_path / "playbooks").mkdir()
-    for name in ("touch_tiers.yaml", "playbooks/usage-decline.yaml", "playbooks/account-silent.yaml"):
-        (tmp_path / name).write_text((ROOT / "config" / name).read_text())
+    copy_config(tmp_path)
     text = (tmp_path / file).read_text()
     (tmp_path / file).write_text(text.replace(old, new, 1))
     line = text[: text.index(old)].count("\n") + 1
@@ -232,6 +230,27 @@ async def test_a_mistake_in_its_configuration_is_one_sentence(
     assert child.returncode == 2
     assert stderr.decode().startswith(f"{tmp_path / file}, line {line}: {says}")
     assert len(stderr.decode().splitlines()) == 1
+
+
+async def test_an_edit_without_a_higher_version_is_one_sentence(town: Town, tmp_path: Path) -> None:
+    copy_config(tmp_path)
+    await town.tell(snapshot(1), band_changed(version=1))
+    first = await town.start(KIZASHI_CONFIG_DIR=str(tmp_path))
+
+    async def told() -> bool:
+        return bool(await town.touches())
+
+    await eventually(told, within_seconds=30, what="the alert")
+    first.terminate()
+    assert await _ended(first) == 0
+    path = tmp_path / "playbooks" / "usage-decline.yaml"
+    edit(path, "wait_days: 14", "wait_days: 7")
+    second = await town.start(KIZASHI_CONFIG_DIR=str(tmp_path))
+    _, stderr = await second.communicate()
+    assert second.returncode == 2
+    assert stderr.decode().splitlines()[-1] == (
+        f"{path}, line 3: version: 1 has been in use with other steps; raise it to 2, or undo the edit"
+    )
 
 
 async def test_recovery_before_the_message_left_takes_it_back_on_the_log(town: Town) -> None:

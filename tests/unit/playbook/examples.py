@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from libs.common.events import (
@@ -179,3 +181,22 @@ def failed(touch: TouchRequested, reason: str) -> TouchFailed:
 
 def suppressed(touch: TouchRequested, reason: str) -> TouchSuppressed:
     return TouchSuppressed(**_about(touch, "suppressed"), reason=reason)
+
+
+CONFIG = Path(__file__).parents[3] / "config"
+
+
+def copy_config(folder: Path) -> None:
+    """What ships, to be spoiled."""
+    (folder / "playbooks").mkdir()
+    shutil.copy(CONFIG / "touch_tiers.yaml", folder)
+    for path in (CONFIG / "playbooks").glob("*.yaml"):
+        shutil.copy(path, folder / "playbooks")
+
+
+def edit(path: Path, old: str, new: str) -> int:
+    """Replace the first ``old``; the answer is the line at which the replacement begins."""
+    before, found, after = path.read_text().partition(old)
+    assert found
+    path.write_text(before + new + after)
+    return before.count("\n") + 1

@@ -11,26 +11,13 @@ from ruamel.yaml import YAML
 from libs.common.errors import NotStarted
 from libs.common.events import Tier
 from services.playbook.definitions import Playbook, Step, StepKind, load_catalogue
-
-CONFIG = Path(__file__).parents[3] / "config"
+from tests.unit.playbook.examples import CONFIG, copy_config, edit
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A copy of what ships, to be spoiled."""
-    (tmp_path / "playbooks").mkdir()
-    shutil.copy(CONFIG / "touch_tiers.yaml", tmp_path)
-    for path in (CONFIG / "playbooks").glob("*.yaml"):
-        shutil.copy(path, tmp_path / "playbooks")
+    copy_config(tmp_path)
     return tmp_path
-
-
-def _edit(path: Path, old: str, new: str) -> int:
-    """Replace the first ``old``; the answer is the line at which the replacement begins."""
-    before, found, after = path.read_text().partition(old)
-    assert found
-    path.write_text(before + new + after)
-    return before.count("\n") + 1
 
 
 def test_what_ships_loads_highest_priority_first() -> None:
@@ -93,7 +80,7 @@ def test_a_step_says_what_it_is() -> None:
 )
 def test_a_mistake_in_a_playbook_names_file_and_line(config: Path, old: str, new: str, says: str) -> None:
     path = config / "playbooks" / "usage-decline.yaml"
-    line = _edit(path, old, new)
+    line = edit(path, old, new)
     with pytest.raises(NotStarted) as raised:
         load_catalogue(config)
     assert str(raised.value).startswith(f"{path}, line {line}: {says.replace('Value error, ', '')}"), raised.value
@@ -111,7 +98,7 @@ def test_steps_have_one_end(config: Path, steps: str, says: str) -> None:
     path = config / "playbooks" / "usage-decline.yaml"
     start = path.read_text().index("  low_touch:")
     end = path.read_text().index("  tech_touch:")
-    line = _edit(path, path.read_text()[start:end], f"  low_touch: {steps}\n")
+    line = edit(path, path.read_text()[start:end], f"  low_touch: {steps}\n")
     with pytest.raises(NotStarted, match=f"line {line}: {says}"):
         load_catalogue(config)
 
@@ -127,8 +114,8 @@ def test_a_tier_without_steps_is_a_mistake(config: Path) -> None:
 
 def test_a_tier_that_is_told_in_slack_needs_a_channel(config: Path) -> None:
     path = config / "playbooks" / "account-silent.yaml"
-    _edit(config / "touch_tiers.yaml", '  low_touch: "#customer-success-pool"\n', "")
-    line = _edit(path, "  low_touch:\n    - slack:", "  low_touch:\n    - slack:") + 1
+    edit(config / "touch_tiers.yaml", '  low_touch: "#customer-success-pool"\n', "")
+    line = edit(path, "  low_touch:\n    - slack:", "  low_touch:\n    - slack:") + 1
     with pytest.raises(NotStarted) as raised:
         load_catalogue(config)
     assert str(raised.value) == f"{path}, line {line}: low_touch has no slack_channels in touch_tiers.yaml"
@@ -144,14 +131,14 @@ def test_a_tier_that_is_told_in_slack_needs_a_channel(config: Path) -> None:
 )
 def test_a_mistake_in_the_tiers_names_file_and_line(config: Path, old: str, new: str, says: str) -> None:
     path = config / "touch_tiers.yaml"
-    line = _edit(path, old, new)
+    line = edit(path, old, new)
     with pytest.raises(NotStarted) as raised:
         load_catalogue(config)
     assert str(raised.value).startswith(f"{path}, line {line}: {says}")
 
 
 def test_an_unquoted_slack_channel_is_a_comment_and_said_to_be_missing(config: Path) -> None:
-    line = _edit(config / "touch_tiers.yaml", 'high_touch: "#customer-success"', "high_touch: #customer-success")
+    line = edit(config / "touch_tiers.yaml", 'high_touch: "#customer-success"', "high_touch: #customer-success")
     with pytest.raises(NotStarted, match=f"touch_tiers.yaml, line {line}: slack_channels.high_touch"):
         load_catalogue(config)
 
