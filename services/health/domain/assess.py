@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import msgspec
 
@@ -15,7 +16,7 @@ from services.health.domain.lifecycle import Segments, Stage, Stages, segment_of
 from services.health.domain.model import HealthModel
 from services.health.domain.next_moment import next_moment
 from services.health.domain.profile import Profile, profile_of
-from services.health.domain.score import Scorecard, score
+from services.health.domain.score import Scorecard, fingerprint_of, score
 from services.health.domain.silence import SilenceState, settle_silence, silent_from
 
 
@@ -28,10 +29,15 @@ class Rulebook:
     stages: Stages
     calendar: Calendar
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells rules that score alike from others."""
+        return fingerprint_of(self.model, self.calendar)
+
 
 class Standing(msgspec.Struct, frozen=True):
     """What must be remembered of an account from one scoring to the next, beside its facts. ``model`` is the
-    fingerprint of the model that judged."""
+    fingerprint of the rules that judged."""
 
     band: BandState = BandState()
     silence: SilenceState = SilenceState()
@@ -89,13 +95,13 @@ def assess(
     account stands at once where its score puts it: a patience that began here would end in an alert about something
     that the customer did not do.
     """
-    scorecard = score(facts, rules.model, as_of)
+    scorecard = score(facts, rules.model, rules.calendar, as_of)
     silent_at = silent_from(facts.active_days, rules.model.silence, rules.calendar)
-    at_once = quiet or before.model != rules.model.fingerprint
+    at_once = quiet or before.model != rules.fingerprint
     standing = Standing(
         band=settle_band(before.band, scorecard.score, as_of, rules.model.bands, at_once=at_once),
         silence=settle_silence(before.silence, silent_at, as_of),
-        model=rules.model.fingerprint,
+        model=rules.fingerprint,
     )
     return Assessment(
         profile=profile_of(facts.account_id, facts.traits),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -63,12 +64,27 @@ class Calendar(ConfigModel):
             raise ValueError("a weekend of seven days leaves no day to work")
         return weekend
 
-    def is_working_day(self, day: date) -> bool:
-        return (
-            day.weekday() not in self._weekend_numbers
-            and day not in self._holiday_dates
-            and f"{day:%m-%d}" not in self._yearly_days
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells this calendar from any with other working days; names of holidays leave it as it is."""
+        days = self.model_dump_json(
+            exclude={"holidays": {"__all__": {"name": True}}, "yearly_holidays": {"__all__": {"name": True}}}
         )
+        return hashlib.blake2b(days.encode(), digest_size=12).hexdigest()
+
+    def is_weekend(self, day: date) -> bool:
+        return day.weekday() in self._weekend_numbers
+
+    def is_working_day(self, day: date) -> bool:
+        return not self.is_weekend(day) and day not in self._holiday_dates and f"{day:%m-%d}" not in self._yearly_days
+
+    def takes_off(self, day: date) -> bool:
+        """Whether a holiday takes a day off that would be worked: one on a weekend takes nothing."""
+        return not self.is_weekend(day) and not self.is_working_day(day)
+
+    def working_days_after(self, day: date, until: date) -> int:
+        """Whole working days later than ``day``, up to and with ``until``; 0 when it is earlier."""
+        return sum(self.is_working_day(day + n * _DAY) for n in range(1, (until - day).days + 1))
 
     def working_days_between(self, start: datetime, end: datetime) -> timedelta:
         """Working time from ``start`` to ``end``; a whole working day is 24 hours. Zero when ``end`` is earlier."""

@@ -88,6 +88,8 @@ class RatioToBaseline(ConfigModel):
 
     Now is the mean of the last ``current_days`` complete days. The past is the median of the whole weeks that lie
     more than ``baseline_after_days`` and at most ``baseline_within_days`` back; of them ``least_weeks`` must be known.
+    Holidays of the calendar are no days: now reaches back by as many working days as they took, and a week is the mean
+    of what they left of it, or unknown where they took most of it.
     """
 
     kind: Literal["ratio_to_baseline"]
@@ -161,16 +163,17 @@ class Bands(ConfigModel):
 
 
 class Recency(ConfigModel):
-    """Days since the last time: full marks up to ``full_until_days``, none from ``zero_from_days``."""
+    """Working days since the last time: full marks up to ``full_until_working_days``, none from
+    ``zero_from_working_days``."""
 
     kind: Literal["recency"]
-    full_until_days: int = Field(ge=0)
-    zero_from_days: int = Field(ge=1, le=366)
+    full_until_working_days: int = Field(ge=0)
+    zero_from_working_days: int = Field(ge=1, le=180)
 
     @model_validator(mode="after")
     def _has_a_slope(self) -> Self:
-        if self.full_until_days >= self.zero_from_days:
-            raise ValueError("full_until_days must be less than zero_from_days")
+        if self.full_until_working_days >= self.zero_from_working_days:
+            raise ValueError("full_until_working_days must be less than zero_from_working_days")
         return self
 
 
@@ -207,7 +210,7 @@ class Measure(ConfigModel):
         if isinstance(self.transform, RatioToBaseline):
             return self.transform.baseline_within_days
         if isinstance(self.transform, Recency):
-            return self.transform.zero_from_days
+            return 2 * self.transform.zero_from_working_days  # with weekends and a season of holidays between them
         return self.input.window_days or 0
 
 

@@ -12,6 +12,7 @@ from typing import Literal, assert_never
 import msgspec
 
 from services.health.domain.activity import Activity
+from services.health.domain.calendar import Calendar
 from services.health.domain.facts import AccountFacts, DailyCount, Occurrence, day_of
 from services.health.domain.model import (
     ActivePeople,
@@ -70,14 +71,16 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Evidence | None = None
 
 
-def read(measure: Measure, activity: Activity, facts: AccountFacts, as_of: datetime) -> Reading:
+def read(measure: Measure, activity: Activity, calendar: Calendar, facts: AccountFacts, as_of: datetime) -> Reading:
     """The measure's reading at ``as_of``."""
     today = day_of(as_of)
     match measure.transform:
         case RatioToBaseline() as ratio:
-            reading = _against_own_past(_events(measure), ratio, activity, facts, today)
+            reading = _against_own_past(
+                _rows(_events(measure), activity, facts), measure, ratio, calendar, facts, today
+            )
         case Recency() as recency:
-            reading = _days_since(_events(measure), recency, activity, facts, today)
+            reading = _days_since(_events(measure), recency, activity, calendar, facts, today)
         case Linear() | Bands() as transform:
             reading = _of_a_number(measure.input, transform, activity, facts, today)
         case _:
@@ -125,13 +128,19 @@ class _About(msgspec.Struct, frozen=True):
 
 
 def _against_own_past(
-    events: Events, transform: RatioToBaseline, activity: Activity, facts: AccountFacts, today: date
+    every_row: Sequence[DailyCount],
+    measure: Measure,
+    transform: RatioToBaseline,
+    calendar: Calendar,
+    facts: AccountFacts,
+    today: date,
 ) -> Reading:
-    rows = _rows(events, activity, facts)
-    current = _within(rows, transform.current_days, today)
+    events = _events(measure)
+    rows = [row for row in every_row if not calendar.takes_off(row.day)]
+    current = _within(rows, _days_without_holidays(transform, calendar, today), today)
     now = Fraction(_count(current), transform.current_days)
     now_in_words = f"{so_many(now, 'call', 'calls')} a day"
-    weeks = _baseline_weeks(rows, transform, facts, today)
+    weeks = _baseline_weeks(rows, transform, calendar, facts, today)
     full, none = as_percent(exact(transform.full_from)), as_percent(exact(transform.zero_at))
     about = _About(
         threshold=f"full marks from {full} of usual, none at {none}",
@@ -158,25 +167,45 @@ def _against_own_past(
 
 
 def _baseline_weeks(
-    rows: Sequence[DailyCount], transform: RatioToBaseline, facts: AccountFacts, today: date
+    rows: Sequence[DailyCount], transform: RatioToBaseline, calendar: Calendar, facts: AccountFacts, today: date
 ) -> list[Fraction]:
-    """Calls a day in each whole week of the baseline that the account has lived through."""
+    """Calls a day in each whole week of the baseline that the account has lived through and mostly worked."""
     calls: Counter[int] = Counter()
     for row in rows:
         calls[(today - row.day).days] += row.count
     weeks = []
     for week in range(transform.weeks):
         latest = transform.baseline_after_days + 7 * week + 1
-        if _age(facts, today) >= latest + 6:
-            weeks.append(Fraction(sum(calls[back] for back in range(latest, latest + 7)), 7))
+        days = range(latest, latest + 7)
+        taken_off = sum(calendar.takes_off(today - timedelta(days=back)) for back in days)
+        if _age(facts, today) >= latest + 6 and taken_off < 3:
+            weeks.append(Fraction(sum(calls[back] for back in days), 7 - taken_off))
     return weeks
+
+
+def _days_without_holidays(transform: RatioToBaseline, calendar: Calendar, today: date) -> int:
+    """How far back now reaches, so that it holds as many working days as without holidays; not beyond the baseline."""
+    back, owed = 0, 0
+    while back < transform.baseline_within_days and (back < transform.current_days or owed):
+        back += 1
+        day = today - timedelta(days=back)
+        if back <= transform.current_days:
+            owed += calendar.takes_off(day)
+        elif calendar.is_working_day(day):
+            owed -= 1
+    return back
 
 
 # --- days since the last time ------------------------------------------------------------------------------------
 
 
-def _days_since(events: Events, transform: Recency, activity: Activity, facts: AccountFacts, today: date) -> Reading:
-    full, none = as_days(transform.full_until_days), as_days(transform.zero_from_days)
+def _days_since(
+    events: Events, transform: Recency, activity: Activity, calendar: Calendar, facts: AccountFacts, today: date
+) -> Reading:
+    full, none = (
+        so_many(days, "working day", "working days")
+        for days in (transform.full_until_working_days, transform.zero_from_working_days)
+    )
     about = _About(threshold=f"full marks up to {full}, none from {none}", window="until today")
     if events == "activity":
         last = facts.last_activity_at
@@ -188,7 +217,8 @@ def _days_since(events: Events, transform: Recency, activity: Activity, facts: A
             return about.counted(f"not within {none}", None, 0)
     days = max((today - day_of(last)).days, 0)
     ago = "today" if days == 0 else f"{as_days(days)} ago"
-    return about.counted(f"last active {ago}", Fraction(days), recency_marks(days, transform))
+    worked = calendar.working_days_after(day_of(last), today)
+    return about.counted(f"last active {ago}", Fraction(worked), recency_marks(worked, transform))
 
 
 # --- a number, and marks for it ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import msgspec
 
+from services.health.domain.calendar import Calendar
 from services.health.domain.facts import AccountFacts
 from services.health.domain.model import HealthModel
 from services.health.domain.readings import Evidence, Presence, Reading, read
@@ -36,11 +37,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
-    """A score with its explanation. The same facts, model and ``as_of`` give the same bytes.
+    """A score with its explanation. The same facts, model, calendar and ``as_of`` give the same bytes.
 
     ``score`` is the sum of what the lines give and 1000 less the sum of what they lose, or None when ``coverage``, the
-    share of weight that could be measured, is too small to say anything. Lines stand in the order of the model, whose
-    ``fingerprint`` says with which scorecards this one can be compared.
+    share of weight that could be measured, is too small to say anything. Lines stand in the order of the model.
+    ``fingerprint`` says with which scorecards this one can be compared: those by the same model and calendar.
     """
 
     account_id: str
@@ -57,10 +58,14 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
         return self.score is None
 
 
-def score(facts: AccountFacts, model: HealthModel, as_of: datetime) -> Scorecard:
+def fingerprint_of(model: HealthModel, calendar: Calendar) -> str:
+    return f"{model.fingerprint}.{calendar.fingerprint}"
+
+
+def score(facts: AccountFacts, model: HealthModel, calendar: Calendar, as_of: datetime) -> Scorecard:
     """The account's score at ``as_of``. Weight that is missing goes to the other measures of its dimension; that of a
     dimension without any goes to the other dimensions."""
-    readings = [read(measure, model.activity, facts, as_of) for _, measure in model.measures()]
+    readings = [read(measure, model.activity, calendar, facts, as_of) for _, measure in model.measures()]
     weights = _effective_weights(model, readings)
     lines = tuple(
         _line(dimension.id, measure.id, measure.title, reading, weight)
@@ -72,7 +77,7 @@ def score(facts: AccountFacts, model: HealthModel, as_of: datetime) -> Scorecard
         as_of=as_of,
         model=model.name,
         model_version=model.version,
-        fingerprint=model.fingerprint,
+        fingerprint=fingerprint_of(model, calendar),
         score=sum(line.given for line in lines) if coverage >= exact(model.least_coverage) else None,
         coverage=round(float(coverage), 3),
         lines=lines,

@@ -18,7 +18,9 @@ def ratio_marks(ratio: Fraction, transform: RatioToBaseline) -> Tenths:
 
 
 def recency_marks(days: int, transform: Recency) -> Tenths:
-    return _between(Fraction(days), Fraction(transform.zero_from_days), Fraction(transform.full_until_days))
+    return _between(
+        Fraction(days), Fraction(transform.zero_from_working_days), Fraction(transform.full_until_working_days)
+    )
 
 
 def step_of(value: Fraction, transform: Bands) -> Step:

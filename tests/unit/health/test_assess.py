@@ -99,7 +99,7 @@ def test_the_earliest_of_all_moments_counts() -> None:
 
 def test_a_trembling_band_is_looked_at_when_its_patience_ends() -> None:
     trembling = Standing(
-        band=BandState(Band.GREEN, NOW, NOW - timedelta(hours=23), 0, Band.GREEN), model=RULES.model.fingerprint
+        band=BandState(Band.GREEN, NOW, NOW - timedelta(hours=23), 0, Band.GREEN), model=RULES.fingerprint
     )
     just_below = healthy(occurrences=(ticket("1", 1),), active_people={28: 5}, traits={"seats": 50})
     judged = assess(just_below, trembling, RULES, NOW)

@@ -40,7 +40,7 @@ def refusal(tmp_path: Path, wrong: str) -> str:
         ("zero_at: 0.5}", "zero_at: 0.5, current_days: 30}", "current_days reaches into the baseline"),
         ("zero_at: 0.5}", "zero_at: 0.5, least_weeks: 9}", "the baseline has 8 weeks, fewer than least_weeks 9"),
         ("zero_at: 0.1, full_from: 0.6", "zero_at: 0.6, full_from: 0.6", "zero_at and full_from must differ"),
-        ("full_until_days: 4", "full_until_days: 14", "full_until_days must be less than zero_from_days"),
+        ("full_until_working_days: 3", "full_until_working_days: 10", "must be less than zero_from_working_days"),
         ("yellow_from: 50", "yellow_from: 75", "yellow_from 75 must be below green_from 75"),
         ("id: breadth", "id: seats_used", "2 measures are called seats_used"),
         ("id: experience", "id: usage", "2 dimensions are called usage"),
@@ -59,11 +59,11 @@ def refusal(tmp_path: Path, wrong: str) -> str:
         ("{kind: active_people, window_days: 28, per_trait: seats}", "{kind: usage}", "linear needs window_days"),
         (
             "{kind: linear, zero_at: 0, full_from: 4}",
-            "{kind: recency, full_until_days: 1, zero_from_days: 9}",
+            "{kind: recency, full_until_working_days: 1, zero_from_working_days: 9}",
             "recency needs an input of kind usage, not features_used",
         ),
         ("kind: linear, zero_at: 0,", "kind: logarithm, zero_at: 0,", "'logarithm' found using 'kind' does not match"),
-        ("least_coverage: 0.5", "least_coverage: 50", "less than or equal to 1"),
+        ("least_coverage: 0.6", "least_coverage: 50", "less than or equal to 1"),
         ("margin: 3", "margins: 3", "bands.margins: Extra inputs are not permitted"),
     ],
 )
@@ -100,10 +100,10 @@ def test_the_model_says_what_it_needs_to_be_told() -> None:
 @pytest.mark.parametrize(
     ("right", "edited", "judges_otherwise"),
     [
-        ("version: 1", "version: 2", False),
+        ("version: 2", "version: 3", False),
         ("title: Usage\n", "title: How much it is used\n", False),
         ("title: Urgent tickets\n", "title: Fires\n", False),
-        ("full_until_days: 4", "full_until_days: 3", True),
+        ("full_until_working_days: 3", "full_until_working_days: 4", True),
         ("weight: 60\n        warmup_days: 28", "weight: 60\n        warmup_days: 27", True),
         ("green_from: 75", "green_from: 76", True),
         ("exclude_people: []", "exclude_people: [robot]", True),

@@ -6,14 +6,20 @@ from typing import Any
 
 import pytest
 
-from services.health.domain import AccountFacts, Line, Occurrence, Presence, score
-from tests.unit.health.cases import NOW, account, active, back, closed, one_measure, ticket, used
+from services.health.domain import AccountFacts, Calendar, Line, Occurrence, Presence, score
+from tests.unit.health.cases import NOW, RULES, account, active, back, closed, one_measure, ticket, used
 
 AGAINST_PAST = {"kind": "ratio_to_baseline", "full_from": 0.85, "zero_at": 0.5}
 
 
-def line(facts: AccountFacts, **measure: Any) -> Line:
-    return score(facts, one_measure(**measure), NOW).lines[0]
+def line(facts: AccountFacts, calendar: Calendar = RULES.calendar, **measure: Any) -> Line:
+    return score(facts, one_measure(**measure), calendar, NOW).lines[0]
+
+
+def closed_on(*days_back: int) -> Calendar:
+    """A calendar with these days as holidays."""
+    holidays = [{"date": back(days).date(), "name": "closed"} for days in days_back]
+    return Calendar.model_validate({"zone": "UTC", "holidays": holidays})
 
 
 class TestAgainstItsOwnPast:
@@ -67,20 +73,67 @@ class TestAgainstItsOwnPast:
         assert self.read(account(first_seen_at=None)).presence is Presence.WARMUP
 
 
+class TestHolidays:
+    """NOW is a Wednesday: 3 and 4, 10 and 11, 17 and 18 days back are weekends."""
+
+    WORKDAYS = [days for days in range(1, 120) if back(days).weekday() < 5]  # noqa: RUF012
+
+    def usual(self, calendar: Calendar, *, on_holidays: int = 0, **known: Any) -> Line:
+        """Of an account that uses 10 a day on working days, and ``on_holidays`` on weekdays that are holidays."""
+        rows = [used(days, on_holidays if calendar.takes_off(back(days).date()) else 10) for days in self.WORKDAYS]
+        facts = account(counts=tuple(rows), active_days=(active(1),), **known)
+        return line(facts, calendar, **TestAgainstItsOwnPast.ACTIVITY)
+
+    @pytest.mark.parametrize(
+        "days_back",
+        [[1], [1, 2, 5, 6], list(range(1, 15)), list(range(1, 22)), list(range(30, 37)), list(range(29, 50)), [40, 47]],
+        ids=["yesterday", "four", "two weeks", "three weeks", "a week of the past", "three weeks of it", "single days"],
+    )
+    @pytest.mark.parametrize("on_holidays", [0, 3, 10])
+    def test_a_closure_is_no_decline_and_no_growth(self, days_back: list[int], on_holidays: int) -> None:
+        read = self.usual(closed_on(*days_back), on_holidays=on_holidays)
+        assert read.raw is not None
+        assert 0.95 <= read.raw <= 1.1
+        assert read.marks == 1000
+
+    def test_by_hand(self) -> None:
+        # Yesterday and the day before were holidays: now reaches back to 23 days, two more working days.
+        rows = [*(used(days, 6) for days in self.WORKDAYS if days < 23), *(used(days, 8) for days in self.WORKDAYS)]
+        facts = account(counts=tuple(rows), active_days=(active(1),))
+        read = line(facts, closed_on(1, 2), **TestAgainstItsOwnPast.ACTIVITY)
+        # Of 14 a day 13 working days and the one 22 days back, of 8 that 23 days back, over 21 days; usual is 5 * 8 / 7.
+        assert read.raw == round((14 * 14 + 8) / 21 / (40 / 7), 4)
+
+    def test_weeks_that_were_mostly_holidays_are_not_known(self) -> None:
+        calendar = closed_on(*range(29, 64))
+        assert self.usual(calendar).presence is Presence.WARMUP
+
+    def test_days_since_the_last_time_leave_them_out(self) -> None:
+        facts = account(active_days=(active(9),))
+        assert line(facts, closed_on(*range(1, 9)), **TestDaysSince.LAST_SEEN).raw == 1
+        assert line(facts, closed_on(3, 4), **TestDaysSince.LAST_SEEN).raw == 7, "a weekend is none anyway"
+
+
 class TestDaysSince:
     LAST_SEEN: Any = {  # noqa: RUF012
         "input": {"kind": "usage"},
-        "transform": {"kind": "recency", "full_until_days": 4, "zero_from_days": 14},
+        "transform": {"kind": "recency", "full_until_working_days": 3, "zero_from_working_days": 10},
     }
 
     @pytest.mark.parametrize(
-        ("days_back", "marks", "value"),
-        [(0, 1000, "last active today"), (1, 1000, "last active 1 day ago"), (9, 500, "last active 9 days ago")],
+        ("days_back", "worked", "marks", "value"),
+        [
+            (0, 0, 1000, "last active today"),
+            (1, 1, 1000, "last active 1 day ago"),
+            (5, 3, 1000, "last active 5 days ago"),  # the Friday before
+            (9, 7, 429, "last active 9 days ago"),  # Monday a week before: 3 of 7
+            (14, 10, 0, "last active 14 days ago"),
+        ],
     )
-    def test_days_are_counted_by_the_calendar(self, days_back: int, marks: int, value: str) -> None:
+    def test_working_days_are_counted(self, days_back: int, worked: int, marks: int, value: str) -> None:
         read = line(account(active_days=(active(days_back), active(50))), **self.LAST_SEEN)
-        assert (read.raw, read.marks, read.value) == (days_back, marks, value)
-        assert read.threshold == "full marks up to 4 days, none from 14 days"
+        assert (read.raw, read.marks, read.value) == (worked, marks, value)
+        assert read.threshold == "full marks up to 3 working days, none from 10 working days"
 
     def test_never_active_is_left_out(self) -> None:
         assert line(account(), **self.LAST_SEEN).presence is Presence.NEVER
@@ -88,9 +141,9 @@ class TestDaysSince:
     def test_of_one_event(self) -> None:
         exported = {**self.LAST_SEEN, "input": {"kind": "usage", "events": ["Report Exported"]}}
         facts = account(counts=(used(9, 1, "Report Exported"), used(0)), active_days=(active(0),))
-        assert line(facts, **exported).marks == 500
+        assert line(facts, **exported).marks == 429
         gone = line(account(counts=(used(0),)), **exported)
-        assert (gone.presence, gone.marks, gone.value) == (Presence.MEASURED, 0, "not within 14 days")
+        assert (gone.presence, gone.marks, gone.value) == (Presence.MEASURED, 0, "not within 10 working days")
 
 
 class TestNumbers:

@@ -44,7 +44,7 @@ def by_measure(card: Scorecard) -> dict[str, tuple[int, int, int]]:
 
 
 def test_a_healthy_account_has_every_point() -> None:
-    card = score(healthy(), MODEL, NOW)
+    card = score(healthy(), MODEL, RULES.calendar, NOW)
     assert (card.score, card.coverage, card.insufficient_data) == (1000, 1.0, False)
     assert {line.measure: line.weight for line in card.lines} == {
         "usage_trend": 440,  # 55 % of the score, 80 % of it
@@ -64,20 +64,21 @@ def test_every_line_by_hand() -> None:
             occurrences=(ticket("1", 1),),
         ),
         MODEL,
+        RULES.calendar,
         NOW,
     )
     assert by_measure(card) == {
         "usage_trend": (440, 251, 189),  # (0.70 - 0.50) / 0.35 = 571 marks; 440 * 0.571 = 251.2
-        "last_activity": (110, 77, 33),  # 7 days: 700 marks
+        "last_activity": (110, 79, 31),  # 5 working days: 5 of 7, 714 marks
         "seats_used": (150, 72, 78),  # 480 marks
         "breadth": (100, 25, 75),  # one feature of four
         "urgent_tickets": (200, 80, 120),
     }
-    assert card.score == 251 + 77 + 72 + 25 + 80
+    assert card.score == 251 + 79 + 72 + 25 + 80
 
 
 def test_missing_weight_goes_to_the_dimension_first() -> None:
-    card = score(healthy(traits={}), MODEL, NOW)
+    card = score(healthy(traits={}), MODEL, RULES.calendar, NOW)
     assert card.lines[2].presence is Presence.NOT_APPLICABLE
     assert {line.measure: line.weight for line in card.lines} == {
         "usage_trend": 440,
@@ -91,7 +92,7 @@ def test_missing_weight_goes_to_the_dimension_first() -> None:
 
 def test_a_dimension_without_measures_gives_its_weight_to_the_others() -> None:
     # Ten days old: adoption is warming up and the trend has no past; what counts is last activity and tickets.
-    card = score(healthy(first_seen_at=back(10)), MODEL, NOW)
+    card = score(healthy(first_seen_at=back(10)), MODEL, RULES.calendar, NOW)
     assert {line.measure: line.weight for line in card.lines} == {
         "usage_trend": 0,
         "last_activity": 733,  # 55 of 75
@@ -104,19 +105,24 @@ def test_a_dimension_without_measures_gives_its_weight_to_the_others() -> None:
     assert card.insufficient_data
 
 
-def test_a_young_account_with_enough_known_has_a_score() -> None:
-    card = score(healthy(first_seen_at=back(30)), MODEL, NOW)
-    assert (card.coverage, card.score) == (0.56, 1000)
+def test_a_young_account_is_not_judged_by_one_quiet_week() -> None:
+    """Without a past to compare with, the days since its last activity would weigh more than half of everything."""
+    quiet_week = {"active_days": tuple(active(days_back) for days_back in range(9, 30))}
+    for days in (28, 30, 55):
+        card = score(healthy(first_seen_at=back(days), **quiet_week), MODEL, RULES.calendar, NOW)
+        assert (card.coverage, card.score) == (0.56, None)
+    grown = score(healthy(first_seen_at=back(56), **quiet_week), MODEL, RULES.calendar, NOW)
+    assert (grown.coverage, grown.score) == (1.0, 1000 - 63)  # 7 working days: 429 of 1000 marks, 47 of 110 points
 
 
 def test_nothing_known_is_no_score() -> None:
     model = one_measure(input={"kind": "usage"}, transform={"kind": "ratio_to_baseline", "zero_at": 0.5})
-    card = score(AccountFacts(account_id="aoi"), model, NOW)
+    card = score(AccountFacts(account_id="aoi"), model, RULES.calendar, NOW)
     assert (card.score, card.coverage, [line.weight for line in card.lines]) == (None, 0.0, [0])
 
 
 def test_one_urgent_ticket_costs_several_points_and_leaves_a_healthy_account_green() -> None:
-    ill = score(healthy(occurrences=(ticket("1", 0),)), MODEL, NOW).score
+    ill = score(healthy(occurrences=(ticket("1", 0),)), MODEL, RULES.calendar, NOW).score
     assert ill is not None
     assert 80 <= 1000 - ill <= 200
     assert RULES.model.bands.holds(ill - 30) == "green"
@@ -124,14 +130,14 @@ def test_one_urgent_ticket_costs_several_points_and_leaves_a_healthy_account_gre
 
 def test_a_dead_account_is_red_for_ever() -> None:
     for days in (40, 90, 400):
-        card = score(account(active_days=(active(days),), traits={"seats": 50}), MODEL, NOW)
+        card = score(account(active_days=(active(days),), traits={"seats": 50}), MODEL, RULES.calendar, NOW)
         assert card.score == 200, "only that there is no ticket"
 
 
 @given(facts())
 @properly
 def test_the_explanation_adds_up(known: AccountFacts) -> None:
-    card = score(known, MODEL, NOW)
+    card = score(known, MODEL, RULES.calendar, NOW)
     counted = [line for line in card.lines if line.presence.counted]
     for line in card.lines:
         assert line.given + line.lost == line.weight
@@ -153,16 +159,16 @@ def test_the_same_facts_give_the_same_bytes(known: AccountFacts, dice: random.Ra
         occurrences=tuple(dice.sample(known.occurrences, len(known.occurrences))),
         active_days=tuple(dice.sample(known.active_days, len(known.active_days))),
     )
-    one, other = (msgspec.json.encode(score(each, MODEL, NOW)) for each in (known, shuffled))
+    one, other = (msgspec.json.encode(score(each, MODEL, RULES.calendar, NOW)) for each in (known, shuffled))
     assert one == other
-    assert msgspec.json.decode(one, type=Scorecard) == score(known, MODEL, NOW)
+    assert msgspec.json.decode(one, type=Scorecard) == score(known, MODEL, RULES.calendar, NOW)
 
 
 @given(facts(), st.integers(1, 5))
 @properly
 def test_one_more_urgent_ticket_never_raises_a_score(known: AccountFacts, days_back: int) -> None:
     more = msgspec.structs.replace(known, occurrences=(*known.occurrences, ticket("new", days_back)))
-    before, after = score(known, MODEL, NOW).score, score(more, MODEL, NOW).score
+    before, after = score(known, MODEL, RULES.calendar, NOW).score, score(more, MODEL, RULES.calendar, NOW).score
     assert (before is None) == (after is None)
     if before is not None and after is not None:
         assert after <= before
@@ -184,6 +190,6 @@ def test_more_usage_now_never_lowers_a_score(known: AccountFacts, days_back: int
         msgspec.structs.replace(known, counts=(*others, DailyCount(day, "Page Viewed", calls, back(1), back(1))))
         for calls in (had, had + count)
     )
-    before, after = score(less, MODEL, NOW).score, score(more, MODEL, NOW).score
+    before, after = score(less, MODEL, RULES.calendar, NOW).score, score(more, MODEL, RULES.calendar, NOW).score
     if before is not None:
         assert after is None or after >= before

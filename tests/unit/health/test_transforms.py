@@ -15,7 +15,7 @@ from tests.unit.health.cases import properly
 USE_OF_SEATS = Linear(kind="linear", zero_at=0.1, full_from=0.6)
 FEWER_IS_BETTER = Linear(kind="linear", zero_at=10, full_from=2)
 AGAINST_PAST = RatioToBaseline(kind="ratio_to_baseline", full_from=0.85, zero_at=0.5)
-LAST_SEEN = Recency(kind="recency", full_until_days=4, zero_from_days=14)
+LAST_SEEN = Recency(kind="recency", full_until_working_days=4, zero_from_working_days=14)
 U_SHAPE = Bands(
     kind="bands", steps=(Step(below=1, marks=20), Step(at_least=1, below=5, marks=100), Step(at_least=5, marks=33.3))
 )
