@@ -11,10 +11,15 @@ import msgspec
 from services.health.domain.facts import Scalar, calendar_day, text
 from services.health.domain.numbers import number
 
+LONGEST_NAME = 80
+_ADDRESS = re.compile(r"://|www\.|@|\w\.[a-z]{2,}|[/\\<>]", re.IGNORECASE)
+"""Of a page or a mailbox, with or without its beginning, or markup around one. «J.R. Tolkien» is none."""
+
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """What alerts and letters show. ``arr`` is annual recurring revenue in whole units of currency; a value that
-    cannot be read (a renewal «soon») is None."""
+    cannot be read (a renewal «soon») is None. ``contact_name`` is put into mails, and whoever can send an event can
+    send one: what looks like more than a name is None."""
 
     name: str
     arr: float | None = None
@@ -41,9 +46,16 @@ def profile_of(account_id: str, traits: Mapping[str, Scalar]) -> Profile:
         arr=number(traits.get("arr")),
         owner=text(traits.get("owner")),
         contact_email=email if email and "@" in email else None,
-        contact_name=text(traits.get("contact_name")),
+        contact_name=_name_of_a_person(traits.get("contact_name")),
         renewal_date=calendar_day(traits.get("renewal_date")),
     )
+
+
+def _name_of_a_person(value: Scalar | None) -> str | None:
+    name = text(value)
+    if name is None or len(name) > LONGEST_NAME or not name.isprintable() or _ADDRESS.search(name):
+        return None
+    return name
 
 
 def _snake(name: str) -> str:

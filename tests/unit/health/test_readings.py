@@ -101,7 +101,7 @@ class TestHolidays:
         rows = [*(used(days, 6) for days in self.WORKDAYS if days < 23), *(used(days, 8) for days in self.WORKDAYS)]
         facts = account(counts=tuple(rows), active_days=(active(1),))
         read = line(facts, closed_on(1, 2), **TestAgainstItsOwnPast.ACTIVITY)
-        # Of 14 a day 13 working days and the one 22 days back, of 8 that 23 days back, over 21 days; usual is 5 * 8 / 7.
+        # Of 14 a day 13 working days and the one 22 days back, of 8 that 23 days back; usual is 5 * 8 / 7.
         assert read.raw == round((14 * 14 + 8) / 21 / (40 / 7), 4)
 
     def test_weeks_that_were_mostly_holidays_are_not_known(self) -> None:

@@ -115,6 +115,33 @@ def test_the_profile() -> None:
     assert profile_of("aoi", {"contact_email": "nobody"}) == Profile(name="aoi")
 
 
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (" Kenji Tanaka ", "Kenji Tanaka"),
+        ("Dr. Zoë O'Brien-Núñez, Jr.", "Dr. Zoë O'Brien-Núñez, Jr."),
+        ("J.R. Tolkien", "J.R. Tolkien"),
+        ("田中 健二", "田中 健二"),
+        ("x" * 80, "x" * 80),
+        ("x" * 81, None),
+        ("Ann\r\nBcc: all@victims.example", None),
+        ("Ann\nhas won", None),
+        ("Ann\u2028has won", None),
+        ("Ann \u202egnp.exe", None),
+        ("see https://evil.example", None),
+        ("see HTTP://evil", None),
+        ("www.evil", None),
+        ("visit evil.example now", None),
+        ("bit.ly/x", None),
+        ("ann@acme.example", None),
+        ("<b>Ann</b>", None),
+        (True, None),
+    ],
+)
+def test_the_name_of_a_contact_is_a_name(sent: Scalar, read: str | None) -> None:
+    assert profile_of("aoi", {"contact_name": sent}).contact_name == read
+
+
 @given(st.dictionaries(st.text(), anything))
 @properly
 def test_no_trait_is_an_error(sent: dict[str, Scalar]) -> None:
