@@ -100,7 +100,7 @@ def test_the_model_says_what_it_needs_to_be_told() -> None:
 @pytest.mark.parametrize(
     ("right", "edited", "judges_otherwise"),
     [
-        ("version: 2", "version: 3", False),
+        ("version: 1", "version: 2", False),
         ("title: Usage\n", "title: How much it is used\n", False),
         ("title: Urgent tickets\n", "title: Fires\n", False),
         ("full_until_working_days: 3", "full_until_working_days: 4", True),
