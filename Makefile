@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run demo test check format lock clean
+.PHONY: help install run stop demo test check format lock clean
 
 help: ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 run: $(INSTALLED) ## Everything on this machine, with a demo product and an inbox (DEMO=0: an empty installation)
 	@exec $(BIN)/python -m deploy.local run
+
+stop: $(INSTALLED) ## End what runs from this folder, or what a killed start left behind
+	@exec $(BIN)/python -m deploy.local stop
 
 demo: $(INSTALLED) ## The same story, bounded to 90 s; exit status 0 only if it came true
 	@exec $(BIN)/python -m deploy.local demo
