@@ -22,7 +22,10 @@ WORKSPACE = {True: ("Demo", "Demo product"), False: ("Default", "First product")
 
 async def prepare(postgres: EmbeddedPostgres) -> None:
     """Make the database if it is new, and migrate it. Raises NotStarted."""
-    owner = await asyncpg.connect(postgres.url(OWNER, "postgres"), timeout=10)
+    try:
+        owner = await asyncpg.connect(postgres.url(OWNER, "postgres"), timeout=10)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as exc:
+        raise NotStarted(f"The embedded PostgreSQL does not answer ({exc}); its log is {postgres.log}.") from exc
     try:
         if not await owner.fetchval("SELECT true FROM pg_database WHERE datname = $1", NAME):
             await owner.execute(f"CREATE DATABASE {NAME} TEMPLATE template0 ENCODING 'UTF8'")

@@ -28,7 +28,8 @@ from libs.common.errors import NotStarted
 
 READY_SECONDS = 60.0
 WATCH_SECONDS = 0.5
-STOP_SECONDS = 6.0
+STOP_SECONDS = 9.0
+SERVICES_STOP_SECONDS = 6.0
 FLAPPING = (15, 60.0)
 """So many starts of one process within so many seconds mean that starting it again does not help. Whoever kills it on
 purpose, to see it come back, does not get there."""
@@ -191,13 +192,14 @@ class Installation:
 
     async def stop(self) -> None:
         """Within ten seconds, whatever hangs."""
-        if self._supervisor is not None and not await self._supervisor.stop(STOP_SECONDS):
+        deadline = monotonic() + STOP_SECONDS
+        if self._supervisor is not None and not await self._supervisor.stop(SERVICES_STOP_SECONDS):
             self._supervisor.kill()
             for pid in self._pids.values():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         if self._postgres is not None:
-            await asyncio.to_thread(self._postgres.stop)
+            await asyncio.to_thread(self._postgres.stop, max(2.0, deadline - monotonic()))
         self.home.run_file.unlink(missing_ok=True)
         self.home.processes_file.unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ import subprocess
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 from urllib.parse import quote
 
 import psutil
@@ -27,6 +28,9 @@ SETTINGS = {
     "timezone": "'UTC'",
     "log_timezone": "'UTC'",
 }
+IMMEDIATE_SECONDS = 1.0
+"""Of the time that stopping may take, what is left for a server that does not stop cleanly in the rest."""
+REAPED_SECONDS = 10.0
 FAST_AND_FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """For tests, whose data may vanish with the machine."""
 
@@ -42,22 +46,32 @@ class EmbeddedPostgres:
         return f"postgresql://{user}@/{database}?host={quote(self.socket_folder, safe='')}"
 
     @property
+    def log(self) -> Path:
+        return Path(self.server.log)
+
+    @property
     def pid(self) -> int:
         pid = self.server.get_pid()
         assert pid is not None
         return pid
 
-    def stop(self) -> None:
-        """Stop within seconds: open sessions are ended, committed data is kept. Returns when the server is gone."""
-        pid = _postmaster_of(self.server.pgdata)
-        for mode, seconds in (("fast", "2"), ("immediate", "1")):
-            stopping = ["-D", str(self.server.pgdata), "-m", mode, "-w", "-t", seconds, "stop"]
-            command = [*self._as_owner(), str(self.server.bin_path / "pg_ctl"), *stopping]
-            if subprocess.run(command, check=False, capture_output=True).returncode == 0:
-                break
-        if pid is not None:  # pg_ctl returns when its file is gone, a moment before the process is
-            with contextlib.suppress(psutil.Error):
-                psutil.Process(pid).wait(1)
+    def stop(self, within_seconds: float = 5.0) -> None:
+        """Stop in time: cleanly, else at once, else by force; what was committed is kept in any case."""
+        postmaster = _postmaster_of(self.server.pgdata)
+        if postmaster is None:
+            return
+        processes = [postmaster, *postmaster.children()]
+        deadline = monotonic() + within_seconds
+        for mode in ("fast", "immediate"):
+            command = [str(self.server.bin_path / "pg_ctl"), "-D", str(self.server.pgdata), "-m", mode, "-W", "stop"]
+            subprocess.run([*self._as_owner(), *command], check=False, capture_output=True)
+            margin = IMMEDIATE_SECONDS if mode == "fast" else 0.0
+            if not psutil.wait_procs(processes, timeout=max(0.1, deadline - margin - monotonic()))[1]:
+                return
+        for process in processes:  # the first one first, else it would start the others again
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=1)
 
     def _as_owner(self) -> list[str]:
         """PostgreSQL refuses to be run by root, so the wheel runs it as a user of its own there."""
@@ -82,6 +96,7 @@ def start(data: Path, *, durable: bool = True) -> EmbeddedPostgres:
         if "include 'kizashi.conf'" not in main.read_text():
             with main.open("a") as file:
                 file.write("\ninclude 'kizashi.conf'\n")
+        _wait_until_reaped(data)
         server.ensure_postgres_running()
     except (subprocess.SubprocessError, OSError, AssertionError) as exc:
         log = data / "log"
@@ -89,6 +104,20 @@ def start(data: Path, *, durable: bool = True) -> EmbeddedPostgres:
         raise NotStarted(f"The embedded PostgreSQL in {data} does not start ({exc}): {' / '.join(tail)}") from exc
     found = server.get_postmaster_info()
     return EmbeddedPostgres(server=server, socket_folder=str(found.socket_dir or data))
+
+
+def _wait_until_reaped(data: Path) -> None:
+    """A killed server whose parent has not asked for its end looks alive to whoever starts a new one."""
+    deadline = monotonic() + REAPED_SECONDS
+    while True:
+        try:
+            if psutil.Process(_pid_in(data)).status() != psutil.STATUS_ZOMBIE:
+                return
+        except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+            return
+        if monotonic() > deadline:
+            raise OSError("process 1 of this machine or container does not reap the killed one; it needs an init")
+        sleep(0.1)
 
 
 def stop_left_running(data: Path) -> bool:
@@ -99,9 +128,14 @@ def stop_left_running(data: Path) -> bool:
     return True
 
 
-def _postmaster_of(data: Path) -> int | None:
-    """The process that serves ``data``, as it says itself."""
+def _postmaster_of(data: Path) -> psutil.Process | None:
+    """The process that serves ``data``; a number that another process has got since a crash is not it."""
     try:
-        return int((data / "postmaster.pid").read_text().splitlines()[0])
-    except (OSError, ValueError, IndexError):
+        process = psutil.Process(_pid_in(data))
+        return process if str(data) in process.cmdline() else None
+    except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
         return None
+
+
+def _pid_in(data: Path) -> int:
+    return int((data / "postmaster.pid").read_text().splitlines()[0])

@@ -8,6 +8,8 @@ import shutil
 import signal
 import socket
 import stat
+import tempfile
+from collections.abc import Iterator
 from contextlib import aclosing
 from io import StringIO
 from pathlib import Path
@@ -37,13 +39,12 @@ STOP_SECONDS = 10.0
 
 
 @pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Others may pass through: as root, PostgreSQL runs as a user of its own."""
-    made = tmp_path_factory.mktemp("run")
-    for one in (made, *made.parents):
-        if one.stat().st_uid == os.getuid() and not one.stat().st_mode & stat.S_IXOTH:
-            one.chmod(one.stat().st_mode | stat.S_IXOTH | stat.S_IXGRP)
-    return made
+def folder() -> Iterator[Path]:
+    """Others may pass through, unlike pytest's own folders: as root, PostgreSQL runs as a user of its own."""
+    made = Path(tempfile.mkdtemp(prefix="kizashi-e2e-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
 
 
 def stop(run: LocalRun, number: int = signal.SIGINT) -> float:
@@ -93,6 +94,7 @@ async def test_killed_stopped_and_frozen_the_story_still_comes_true(folder: Path
             await _kill_each_around_the_days_on_which_somebody_is_told(run, watching)
             await watching.until_day(STORY.days)
             await _judge(run, asking, watching, told_by_history)
+        await _nobody_else_sees_anything(found)
         assert "It is now" in run.said()
         assert "Tanaka Robotics" in run.kizashi("accounts", "--band", "yellow")
         assert "Usage against the account's own past" in run.kizashi("account", "tanaka-robotics")
