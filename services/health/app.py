@@ -9,7 +9,6 @@ from pathlib import Path
 from libs.common import config_file, dead_letters, failpoints
 from libs.common.consumer import Consumer, handles
 from libs.common.db import Database
-from libs.common.errors import RetryLater
 from libs.common.event_log_open import event_log
 from libs.common.events import SourceWentLive, TelemetryReceived
 from libs.common.observability import configure_logging
@@ -17,7 +16,7 @@ from libs.common.outbox import Relay
 from libs.common.runtime import Service
 from libs.common.settings import load
 from libs.common.topics import Topic
-from libs.common.web import Probes, make_app
+from libs.common.web import Probes, database_answers, make_app
 from services.health.api import routes
 from services.health.domain import Calendar, HealthModel, Rulebook, Segments, Stages
 from services.health.handlers import Handlers
@@ -34,15 +33,6 @@ def rulebook(config_dir: Path, model: str) -> Rulebook:
         stages=config_file.load(config_dir / "stages.yaml", Stages),
         calendar=config_file.load(config_dir / "calendar.yaml", Calendar),
     )
-
-
-async def _database_answers(database: Database) -> str | None:
-    """A readiness check."""
-    try:
-        await database.ping()
-    except RetryLater as exc:
-        return str(exc)
-    return None
 
 
 def compose() -> Service:
@@ -70,7 +60,7 @@ def compose() -> Service:
     router, score_worker = Router(worker_db), ScoreWorker(worker_db, clock, rules)
     probes = Probes(
         live=[consumer.live, router.live, score_worker.live],
-        ready=[consumer.ready, partial(_database_answers, worker_db)],
+        ready=[consumer.ready, database_answers(worker_db)],
     )
     app = make_app("Kizashi health", "How accounts are doing, and why.", probes)
     app.include_router(routes(api_db, clock))

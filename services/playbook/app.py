@@ -8,14 +8,13 @@ from functools import partial
 from libs.common import dead_letters, failpoints
 from libs.common.consumer import Consumer
 from libs.common.db import Database
-from libs.common.errors import RetryLater
 from libs.common.event_log_open import event_log
 from libs.common.observability import configure_logging
 from libs.common.outbox import Relay
 from libs.common.runtime import Service
 from libs.common.settings import load
 from libs.common.topics import Topic
-from libs.common.web import Probes, make_app
+from libs.common.web import Probes, database_answers, make_app
 from services.playbook import api
 from services.playbook.definitions import load_catalogue
 from services.playbook.handlers import Handlers, handlings
@@ -24,15 +23,6 @@ from services.playbook.step_worker import StepWorker
 from services.playbook.versions import remember_versions
 
 NAME = "playbook"
-
-
-async def _database_answers(database: Database) -> str | None:
-    """A readiness check."""
-    try:
-        await database.ping()
-    except RetryLater as exc:
-        return str(exc)
-    return None
 
 
 def compose() -> Service:
@@ -55,7 +45,7 @@ def compose() -> Service:
     )
     relay = Relay(NAME, worker_db, log, lock_url=url)
     steps = StepWorker(worker_db, catalogue.tiers, clock)
-    probes = Probes(live=[consumer.live, steps.live], ready=[consumer.ready, partial(_database_answers, worker_db)])
+    probes = Probes(live=[consumer.live, steps.live], ready=[consumer.ready, database_answers(worker_db)])
     app = make_app("Kizashi playbook", "Who is told what, when, and why.", probes)
     app.include_router(api.routes(api_db, catalogue))
     app.include_router(dead_letters.routes(api_db, group=NAME))
