@@ -88,7 +88,7 @@ async def test_killed_stopped_and_frozen_the_story_still_comes_true(folder: Path
         async with aclosing(Asking(found["urls"], found["api_key"])) as asking:
             told_by_history = await told_so_far(asking)
             watching = Watching(run, asking)
-            await _freeze_health_for_a_week(run, watching)
+            await _freeze_health_for_ten_days(run, watching)
             await watching.until_day(15.5)
             await _stop_and_go_on(run, watching, found["api_key"])
             await _kill_each_around_the_days_on_which_somebody_is_told(run, watching)
@@ -102,11 +102,11 @@ async def test_killed_stopped_and_frozen_the_story_still_comes_true(folder: Path
         assert stop(run, signal.SIGTERM) < STOP_SECONDS
 
 
-async def _freeze_health_for_a_week(run: LocalRun, watching: Watching) -> None:
+async def _freeze_health_for_ten_days(run: LocalRun, watching: Watching) -> None:
     """Under traffic: it wakes up and must call nobody silent who was not."""
     await watching.until_day(1)
     os.kill(run.pids()["health"], signal.SIGSTOP)
-    await watching.until_day(8, looking=False)
+    await watching.until_day(11, looking=False)
     os.kill(run.pids()["health"], signal.SIGCONT)
 
 
