@@ -139,7 +139,7 @@ def _against_own_past(
     rows = [row for row in every_row if not calendar.takes_off(row.day)]
     current = _within(rows, _days_without_holidays(transform, calendar, today), today)
     now = Fraction(_count(current), transform.current_days)
-    now_in_words = f"{so_many(now, 'call', 'calls')} a day"
+    now_in_words = f"{so_many(now, 'action', 'actions')} a day"
     weeks = _baseline_weeks(rows, transform, calendar, facts, today)
     full, none = as_percent(exact(transform.full_from)), as_percent(exact(transform.zero_at))
     about = _About(
@@ -232,7 +232,7 @@ def _of_a_number(
         case Usage():
             rows = _within(_rows(measured.events, activity, facts), measured.window_days or 0, today)
             calls = _count(rows)
-            return _marked(about, transform, so_many(calls, "call", "calls"), Fraction(calls), _evidence(rows))
+            return _marked(about, transform, so_many(calls, "action", "actions"), Fraction(calls), _evidence(rows))
         case FeaturesUsed():
             chosen: Events = "activity" if isinstance(measured.features, str) else measured.features
             rows = _within(_rows(chosen, activity, facts), measured.window_days, today)

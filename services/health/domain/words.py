@@ -20,7 +20,7 @@ def as_percent(share: Fraction) -> str:
 
 
 def so_many(value: Fraction | int, one: str, many: str) -> str:
-    """«1 call», «2 calls»."""
+    """«1 action», «2 actions»."""
     return f"{as_amount(value)} {one if value == 1 else many}"
 
 

@@ -35,7 +35,7 @@ class TestAgainstItsOwnPast:
         wild = [used(40, 5000)]
         read = self.read(account(counts=(*now, *past, *wild), active_days=(active(1),)))
         assert (read.presence, read.raw, read.marks) == (Presence.MEASURED, 0.75, 714)  # 0.25 / 0.35
-        assert read.value == "6 calls a day, 75 % of the usual 8"
+        assert read.value == "6 actions a day, 75 % of the usual 8"
         assert read.threshold == "full marks from 85 % of usual, none at 50 %"
         assert read.window == "last 21 days against days 29 to 84 back"
         assert read.evidence is not None
@@ -51,7 +51,7 @@ class TestAgainstItsOwnPast:
     def test_nothing_now_is_silence_and_counts_as_zero(self) -> None:
         read = self.read(account(counts=tuple(used(days_back, 8) for days_back in range(29, 85))))
         assert (read.presence, read.marks, read.lost) == (Presence.SILENT, 0, 1000)
-        assert read.value == "0 calls a day, 0 % of the usual 8"
+        assert read.value == "0 actions a day, 0 % of the usual 8"
 
     def test_whoever_stopped_before_the_baseline_is_still_silent(self) -> None:
         read = self.read(account(active_days=(active(100),)))
@@ -67,7 +67,7 @@ class TestAgainstItsOwnPast:
         young = self.read(account(counts=counts, first_seen_at=back(28 + 27)))
         assert (young.presence, young.value) == (
             Presence.WARMUP,
-            "8 calls a day; 3 of 4 weeks known that tell what is usual",
+            "8 actions a day; 3 of 4 weeks known that tell what is usual",
         )
         assert self.read(account(counts=counts, first_seen_at=back(28 + 28))).presence is Presence.MEASURED
         assert self.read(account(first_seen_at=None)).presence is Presence.WARMUP
@@ -206,7 +206,7 @@ class TestNumbers:
                 ],
             },
         )
-        assert (read.raw, read.marks, read.value) == (5, 600, "5 calls")
+        assert (read.raw, read.marks, read.value) == (5, 600, "5 actions")
         assert read.threshold == "none below 5, 60 of 100 marks from 5 below 50, full marks from 50"
 
     def test_a_young_account_is_not_measured_yet(self) -> None:
