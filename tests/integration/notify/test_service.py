@@ -68,8 +68,12 @@ async def test_poison_becomes_a_dead_letter_and_the_next_touch_is_told(
 
         await eventually(is_told, what="the good touch is told")
         await eventually(both_are_buried, what="two dead letters")
-        metrics = (await http.get("/metrics")).text
-        assert 'kizashi_notify_deliveries_total{channel="slack",reason="",state="sent"} 1.0' in metrics
+        sent = 'kizashi_notify_deliveries_total{channel="slack",reason="",state="sent"} 1.0'
+
+        async def is_counted() -> bool:  # once the outcome is written, a moment after Slack has the message
+            return sent in (await http.get("/metrics")).text
+
+        await eventually(is_counted, what="the delivery is counted")
         assert (await http.get("/livez")).status_code == 200
         paths = (await http.get("/openapi.json")).json()["paths"]
         assert {"/v1/deliveries", "/v1/delivery-mode", "/v1/suppressions", "/v1/dead-letters"} <= set(paths)
