@@ -5,9 +5,11 @@ Exception
 ├── InvalidEvent    the record is at fault: dead letter, go on with the next one
 ├── Refused         the caller is at fault: HTTP 4xx with ``code`` and ``message``
 ├── NotStarted      the operator is at fault: one sentence on stderr, exit status 2
-├── PositionLost    the event log no longer holds what we must read next: alarm, stop
+├── PositionLost    the event log no longer holds what we must read next: alarm, stop that partition
 └── OwnershipLost   somebody else owns the partition now: roll back, drop it, go on
 """
+
+from libs.common.event_log import TopicPartition
 
 
 class RetryLater(Exception):
@@ -45,7 +47,18 @@ class NotStarted(Exception):
 
 
 class PositionLost(Exception):
-    """The position to read from lies outside what the event log holds: records were lost, or the log is another."""
+    """The position to read from lies outside what the event log holds: records were lost, or the log is another.
+
+    The log holds ``earliest`` up to, and not including, ``end``.
+    """
+
+    def __init__(self, source: TopicPartition, position: int, earliest: int, end: int) -> None:
+        what = "older records were dropped" if position < earliest else "the log has never been that far"
+        super().__init__(
+            f"{source.topic}/{source.partition} cannot be read from position {position}: the log holds "
+            f"{earliest} to {end}, {what}."
+        )
+        self.source = source
 
 
 class OwnershipLost(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from libs.common.topics import Topic
@@ -70,8 +71,9 @@ class Subscription(Protocol):
 
         Positions of newly owned partitions are asked of ``start_at``. A batch advances the position in memory;
         whoever cannot process it calls ``rewind``.
-        Raises PositionLost when a position lies outside the log, RetryLater when the engine does not answer; after
-        an error the subscription is of no use any more: leave it and join again.
+        Raises PositionLost, once, when a position lies outside the log: that partition is held until ``rewind`` is
+        called for it, and the others go on. Raises RetryLater when the engine does not answer; after any other error
+        than PositionLost the subscription is of no use: leave it and join again.
         """
 
     def rewind(self, source: TopicPartition, position: int, pause_seconds: float) -> None:
@@ -111,6 +113,12 @@ class EventLog(Protocol):
 
     async def starts(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
         """For each partition, the earliest position that can still be read."""
+
+    async def appended_at(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, datetime]:
+        """When the first record at or after each position was appended, by the log's own clock (never domain time).
+
+        Partitions where nothing waits are left out.
+        """
 
     def subscribe(
         self, group: str, topics: Sequence[Topic], start_at: StartAt

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 
 import asyncpg
 import msgspec
@@ -20,6 +21,7 @@ from libs.common.event_log_postgres_session import ROLE, LogSession
 from libs.common.event_log_postgres_subscription import PostgresSubscription
 from libs.common.observability import get_logger
 from libs.common.ownership import LockSession
+from libs.common.sharing import Sharing
 from libs.common.topics import PARTITIONS, Topic, partition_of
 
 logger = get_logger(__name__)
@@ -105,6 +107,18 @@ class PostgresEventLog:
     async def starts(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
         return await self._borders("earliest", topics)
 
+    async def appended_at(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, datetime]:
+        numbers = {self._numbers_of(source.topic)[source.partition]: source for source in positions}
+        rows = await self._reader.fetch(
+            "SELECT given.number, first.appended_at "
+            "FROM unnest($1::smallint[], $2::bigint[]) AS given (number, position) "
+            "CROSS JOIN LATERAL (SELECT r.appended_at FROM log.record r WHERE r.number = given.number "
+            "AND r.position >= given.position ORDER BY r.position LIMIT 1) AS first",
+            list(numbers),
+            [positions[source] for source in numbers.values()],
+        )
+        return {numbers[number]: appended_at for number, appended_at in rows}
+
     async def _borders(self, column: str, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
         rows = await self._reader.fetch(
             f"SELECT topic, partition, {column} FROM log.topic_partition WHERE topic = ANY ($1)",
@@ -124,7 +138,8 @@ class PostgresEventLog:
         locks = LockSession(self._url, f"{self._name} log owner", ROLE)
         try:
             await locks.open()
-            subscription = PostgresSubscription(group, numbers, start_at, locks, self._reader)
+            sharing = Sharing(group, topics, locks)
+            subscription = PostgresSubscription(group, numbers, start_at, sharing, self._reader)
             try:
                 yield subscription
             finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -14,18 +15,14 @@ from libs.common.errors import PositionLost, RetryLater
 from libs.common.event_log import Batch, ReadRecord, StartAt, TopicPartition
 from libs.common.event_log_postgres_session import LogSession
 from libs.common.observability import REGISTRY, Gauge, get_logger
-from libs.common.ownership import LockSession, fair_share, lock_number
-from libs.common.topics import PARTITIONS, Topic
+from libs.common.sharing import Sharing
+from libs.common.topics import Topic
 
 logger = get_logger(__name__)
 
 BATCH_BYTES = 4_000_000
 FASTEST_POLL_SECONDS = 0.01
 SLOWEST_POLL_SECONDS = 0.05
-SHARE_SECONDS = 0.25
-"""Between two looks at who is a member and who owns what."""
-DROPPED_SECONDS = 1.0
-"""Before a partition that was dropped is asked for again."""
 NOTE_SECONDS = 1.0
 """Between two notes for retention and lag tools of how far the group is."""
 
@@ -67,49 +64,38 @@ class _Owned:
     def has_news(self, now: float) -> bool:
         return self.behind > 0 and self.paused_until <= now
 
-    def check(self) -> None:
-        """Raises PositionLost when the position lies outside what the log holds."""
-        if self.earliest is None or self.next is None or self.earliest <= self.position <= self.next:
+    def check(self, now: float) -> None:
+        """Raises PositionLost when the position lies outside what the log holds, and holds the partition from then
+        on, until it is rewound."""
+        if self.earliest is None or self.next is None or self.paused_until > now:
             return
-        what = "older records were dropped" if self.position < self.earliest else "the log has never been that far"
-        raise PositionLost(
-            f"{self.source.topic}/{self.source.partition} cannot be read from position {self.position}: the log holds "
-            f"{self.earliest} to {self.next}, {what}."
-        )
+        if not self.earliest <= self.position <= self.next:
+            self.paused_until = math.inf
+            raise PositionLost(self.source, self.position, self.earliest, self.next)
 
 
 class PostgresSubscription:
-    """Ownership is an advisory lock per partition; all members share one more lock, which shows how many they are.
-
-    Everything happens inside ``next_batch``, so a partition changes hands only between batches. ``locks`` is open;
-    whoever made it closes it.
-    """
+    """Everything happens inside ``next_batch``, so a partition changes hands only between batches."""
 
     def __init__(
         self,
         group: str,
         numbers: Mapping[TopicPartition, int],
         start_at: StartAt,
-        locks: LockSession,
+        sharing: Sharing,
         reader: LogSession,
     ) -> None:
         self._group = group
         self._numbers = numbers
         self._start_at = start_at
-        self._locks = locks
+        self._sharing = sharing
         self._reader = reader
         self._topics: Sequence[Topic] = sorted({source.topic for source in numbers})
-        self._members_lock = lock_number(f"log group {group}")
-        self._partition_locks = {
-            source: lock_number(f"log group {group} {source.topic}/{source.partition}") for source in numbers
-        }
         self._owned: dict[TopicPartition, _Owned] = {}
-        self._dropped_until: dict[TopicPartition, float] = {}
         self._committed: dict[int, int] = {}
         self._batches = 0
         self._topic_served: dict[Topic, int] = dict.fromkeys(self._topics, 0)
-        self._joined = False
-        self._next_share = self._next_note = self._next_poll = 0.0
+        self._next_note = self._next_poll = 0.0
         self._poll_interval = FASTEST_POLL_SECONDS
 
     @property
@@ -120,9 +106,9 @@ class PostgresSubscription:
         deadline = monotonic() + timeout_seconds
         while True:
             now = monotonic()
-            if not self._locks.alive:
+            if not self._sharing.alive:
                 raise RetryLater(f"{self._group} lost the session that holds its partitions")
-            if now >= self._next_share:
+            if self._sharing.due:
                 await self._share()
             if now >= self._next_note:
                 await self._note_positions()
@@ -141,16 +127,16 @@ class PostgresSubscription:
             owned.paused_until = monotonic() + pause_seconds
 
     async def drop(self, source: TopicPartition) -> None:
-        self._dropped_until[source] = monotonic() + DROPPED_SECONDS
         self._committed.pop(self._numbers[source], None)
-        await self._release([source])
+        self._owned.pop(source, None)
+        await self._sharing.drop(source)
 
     async def commit(self, source: TopicPartition, position: int) -> None:
         self._committed[self._numbers[source]] = position
 
     async def leave(self) -> None:
         """Say how far we came, as long as the partitions are ours to speak for."""
-        if self._locks.alive:
+        if self._sharing.alive:
             try:
                 await self._note_positions()
             except RetryLater as exc:
@@ -162,54 +148,19 @@ class PostgresSubscription:
             self._committed.clear()
         self._next_note = monotonic() + NOTE_SECONDS
 
-    # --- sharing ---
-
     async def _share(self) -> None:
         """Give up what is above our share and take what is free below it."""
-        if not self._joined:
-            await self._locks.join(self._members_lock)
-            self._joined = True
-        holders = await self._locks.holders([self._members_lock, *self._partition_locks.values()])
-        members = sorted(holders[self._members_lock])
-        rank = members.index(self._locks.pid)
-        shares = fair_share(rank, len(members), len(self._topics), PARTITIONS)
-        now = monotonic()
-        surplus: list[TopicPartition] = []
-        wanted: list[TopicPartition] = []
-        for topic, share in zip(self._topics, shares, strict=True):
-            ours = sorted(source for source in self._owned if source.topic == topic)
-            surplus += ours[share:]
-            free = [
-                source
-                for source, lock in self._partition_locks.items()
-                if source.topic == topic and lock not in holders and self._dropped_until.get(source, 0) <= now
-            ]
-            # Members that come together begin at different places, so that few of them ask for the same ones.
-            begin = len(free) * rank // len(members)
-            wanted += (free[begin:] + free[:begin])[: max(share - len(ours), 0)]
-        if surplus:
+        plan = await self._sharing.look(self._owned)
+        if plan.surplus:
             await self._note_positions()
-            await self._release(surplus)
-        if wanted:
-            await self._take(wanted)
-        self._next_share = monotonic() + SHARE_SECONDS
-
-    async def _take(self, wanted: Sequence[TopicPartition]) -> None:
-        won = await self._locks.try_lock([self._partition_locks[source] for source in wanted])
-        for source in wanted:
-            if self._partition_locks[source] in won:
-                position = await self._start_at(source)
-                self._owned[source] = _Owned(source, self._numbers[source], position)
-                self._committed.setdefault(self._numbers[source], position)
-                self._next_poll = 0.0
-        if won:
-            logger.info("partitions_taken", group=self._group, taken=len(won), owned=len(self._owned))
-
-    async def _release(self, sources: Sequence[TopicPartition]) -> None:
-        for source in sources:
-            self._owned.pop(source, None)
-        await self._locks.unlock([self._partition_locks[source] for source in sources])
-        logger.info("partitions_released", group=self._group, released=len(sources), owned=len(self._owned))
+            for source in plan.surplus:
+                self._owned.pop(source, None)
+            await self._sharing.release(plan.surplus)
+        for source in await self._sharing.take(plan.wanted):
+            position = await self._start_at(source)
+            self._owned[source] = _Owned(source, self._numbers[source], position)
+            self._committed.setdefault(self._numbers[source], position)
+            self._next_poll = 0.0
 
     # --- reading ---
 
@@ -219,11 +170,12 @@ class PostgresSubscription:
         found = {row["number"]: row for row in rows}
         for owned in self._owned.values():
             owned.earliest, owned.next = found[owned.number]["earliest"], found[owned.number]["next"]
-            owned.check()
         for topic in self._topics:
             behind = (owned.behind for owned in self._owned.values() if owned.source.topic == topic)
             _behind.labels(self._group, topic).set(sum(behind))
         now = monotonic()
+        for owned in self._owned.values():
+            owned.check(now)
         if any(owned.has_news(now) for owned in self._owned.values()):
             self._poll_interval = FASTEST_POLL_SECONDS
         else:

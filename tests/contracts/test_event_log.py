@@ -8,12 +8,14 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from itertools import chain
 from time import monotonic
 from typing import Any
 
 import pytest
 
+from libs.common.clock import wall_now
 from libs.common.errors import InvalidEvent, PositionLost, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Batch, EventLog, ReadRecord, Record, Subscription, TopicPartition
 from libs.common.event_log_open import event_log
@@ -443,6 +445,44 @@ async def test_a_position_that_the_log_never_reached_is_loss(engine: Engine) -> 
     async with log.subscribe("group", [TOPIC], at(end + 1000)) as subscription:
         with pytest.raises(PositionLost, match=str(end + 1000)):
             await some_batch(subscription)
+
+
+async def test_a_partition_whose_position_is_lost_is_held_until_it_is_rewound_and_delays_no_other(
+    engine: Engine,
+) -> None:
+    log = await engine.client()
+    start = (await log.starts([TOPIC]))[FIRST]
+    end = (await log.ends([TOPIC]))[FIRST]
+
+    async def start_at(source: TopicPartition) -> int:
+        return end + 1000 if source == FIRST else start
+
+    async with log.subscribe("group", [TOPIC], start_at) as subscription:
+        with pytest.raises(PositionLost) as lost:
+            await some_batch(subscription)
+        assert lost.value.source == FIRST
+        await log.append(TOPIC, [Record(b"", b"lost sight of")], partition=0)
+        await log.append(TOPIC, [Record(b"", b"other")], partition=1)
+        assert values(await read(subscription, 1)) == [b"other"]
+        assert await subscription.next_batch(500, 0.2) is None
+        subscription.rewind(FIRST, end, pause_seconds=0)
+        assert values(await read(subscription, 1)) == [b"lost sight of"]
+
+
+async def test_it_tells_when_the_first_record_from_a_position_on_was_appended(engine: Engine) -> None:
+    log = await engine.client()
+    end = (await log.ends([TOPIC]))[FIRST]
+    before = wall_now()
+    await log.append(TOPIC, numbered(1), partition=0)
+    between = wall_now()
+    await log.append(TOPIC, numbered(1), partition=0)
+    asked = {TopicPartition(TOPIC, partition): end + 1 if partition == 0 else 0 for partition in (0, 1)}
+    found = await log.appended_at({**asked, TopicPartition(Topic.TOUCHES, 3): 0})
+    assert set(found) == {FIRST}
+    fine = timedelta(milliseconds=2)  # as fine as the log's own clock tells
+    assert between - fine <= found[FIRST] <= wall_now() + fine
+    assert before - fine <= (await log.appended_at({FIRST: end}))[FIRST] <= between + fine
+    assert await log.appended_at({FIRST: end + 2}) == {}
 
 
 # --- groups ---

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 
 from libs.common.errors import RetryLater
 from libs.common.event_log import Batch, Record, StartAt, TopicPartition
@@ -51,6 +52,9 @@ class ScriptedLog:
 
     async def starts(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
         return await self.ends(topics)
+
+    async def appended_at(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, datetime]:
+        return {}
 
     @contextlib.asynccontextmanager
     async def subscribe(self, group: str, topics: Sequence[Topic], start_at: StartAt) -> AsyncIterator[ScriptedLog]:
