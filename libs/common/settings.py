@@ -34,7 +34,7 @@ class CommonSettings(BaseSettings):
     domain_clock_file: Path | None = Field(default=None, description="declares another domain time; demo and test only")
     logging_level: Literal["debug", "info", "warning", "error"] = "info"
     log_retention_days: int = Field(default=7, ge=1, le=7, description="of the event log; the claim window is 7 days")
-    failpoints: str = Field(default="", description="name[:nth],… where to die; demo and test only")
+    failpoints: str = Field(default="", description="name[:nth][=freeze],… where to die or freeze; demo and test only")
 
     @field_validator("database_url", "log_url")
     @classmethod
