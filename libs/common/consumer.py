@@ -216,7 +216,7 @@ class Consumer:
                     following += await handling.handle(connection, events)
                     failpoint("consumer.inside_handler")
             await outbox.add(connection, following)
-            await burial.bury(connection, self._group, self._positions.log_identity, opened.letters)
+            await burial.bury(connection, self._group, self._positions.identity(batch.source.topic), opened.letters)
             failpoint("consumer.before_commit")
         failpoint("consumer.after_commit")
         self._positions.advanced(batch, opened.refused_in_a_row)
@@ -259,7 +259,7 @@ class Consumer:
         )
         async with self._database.transaction() as connection:
             await self._advance(connection, batch, refused_in_a_row)
-            await burial.bury(connection, self._group, self._positions.log_identity, [letter])
+            await burial.bury(connection, self._group, self._positions.identity(batch.source.topic), [letter])
         self._positions.advanced(batch, refused_in_a_row)
         burial.count(self._group, [letter])
         _records.labels(self._group, "dead_letter").inc()

@@ -98,8 +98,11 @@ class EventLog(Protocol):
 
     async def close(self) -> None: ...
 
-    async def identity(self) -> str:
-        """Names this log, so that positions of another one are recognised. It never changes while data lives."""
+    async def identity(self, topic: Topic) -> str:
+        """Names this log's topic, so that positions of another one are recognised.
+
+        It never changes while the topic's data live, and a topic that was made again has another.
+        """
 
     async def append(self, topic: Topic, records: Sequence[Record], partition: int | None = None) -> None:
         """Durable when it returns. Records go to their keys' partitions, or all to ``partition``.

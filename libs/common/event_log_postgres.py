@@ -85,7 +85,7 @@ class PostgresEventLog:
         await self._appender.close()
         self._reader.close()
 
-    async def identity(self) -> str:
+    async def identity(self, topic: Topic) -> str:
         if self._identity is None:
             raise RetryLater("the event log is not open")
         return self._identity

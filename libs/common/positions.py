@@ -8,6 +8,7 @@ from datetime import datetime
 from libs.common.db import AsyncConnection, Database, text
 from libs.common.errors import NotStarted, OwnershipLost
 from libs.common.event_log import Batch, EventLog, TopicPartition
+from libs.common.topics import Topic
 
 
 class Positions:
@@ -20,14 +21,14 @@ class Positions:
         self._log = log
         self._next: dict[TopicPartition, int] = {}
         self._refused_in_a_row: dict[TopicPartition, int] = {}
-        self.log_identity = ""
+        self._identities: dict[Topic, str] = {}
 
     async def find(self, source: TopicPartition) -> int:
         """Where to read on. A partition that was never read starts at the earliest position that the log holds.
 
         Raises NotStarted when the positions belong to another log.
         """
-        self.log_identity = await self._log.identity()
+        identity = self._identities[source.topic] = await self._log.identity(source.topic)
         place = {"topic": source.topic.value, "partition": source.partition}
         select = text(
             "SELECT next, refused_in_a_row, log_identity FROM consumer_position "
@@ -43,17 +44,21 @@ class Positions:
                         "INSERT INTO consumer_position (topic, partition, log_identity, next) "
                         "VALUES (:topic, :partition, :identity, :next) ON CONFLICT DO NOTHING"
                     ),
-                    {**place, "identity": self.log_identity, "next": earliest},
+                    {**place, "identity": identity, "next": earliest},
                 )
                 found = (await connection.execute(select, place)).one()
-        if found.log_identity != self.log_identity:
+        if found.log_identity != identity:
             raise NotStarted(
                 f"{self._group} has read {source.topic}/{source.partition} of the event log {found.log_identity}, but "
-                f"this one is {self.log_identity}; connect the old log again or move the positions on purpose."
+                f"this one is {identity}; connect the old log again or move the positions on purpose."
             )
         self._next[source] = found.next
         self._refused_in_a_row[source] = found.refused_in_a_row
         return self._next[source]
+
+    def identity(self, topic: Topic) -> str:
+        """Of the log's topic that our positions belong to."""
+        return self._identities[topic]
 
     def known(self, source: TopicPartition) -> int:
         """The position as far as we know; if somebody else has moved it since, the next ``advance`` tells."""
@@ -81,7 +86,7 @@ class Positions:
                 "start": batch.start,
                 "end": batch.end,
                 "refused": refused_in_a_row,
-                "identity": self.log_identity,
+                "identity": self.identity(batch.source.topic),
             },
         )
         now: datetime | None = moved.scalar_one_or_none()
@@ -108,9 +113,9 @@ class Positions:
             await connection.execute(
                 text(
                     "UPDATE consumer_position p SET caught_up_to = given.moment FROM unnest(CAST(:topics AS text[]), "
-                    "CAST(:partitions AS int[]), CAST(:moments AS timestamptz[]), CAST(:positions AS bigint[])) "
-                    "AS given (topic, partition, moment, position) "
-                    "WHERE p.topic = given.topic AND p.partition = given.partition AND p.log_identity = :identity "
+                    "CAST(:partitions AS int[]), CAST(:moments AS timestamptz[]), CAST(:positions AS bigint[]), "
+                    "CAST(:identities AS text[])) AS given (topic, partition, moment, position, identity) WHERE "
+                    "p.topic = given.topic AND p.partition = given.partition AND p.log_identity = given.identity "
                     "AND p.next >= given.position AND (p.caught_up_to IS NULL OR p.caught_up_to < given.moment)"
                 ),
                 {
@@ -118,6 +123,6 @@ class Positions:
                     "partitions": [source.partition for source in sources],
                     "moments": [moments[source] for source in sources],
                     "positions": [self._next[source] for source in sources],
-                    "identity": self.log_identity,
+                    "identities": [self.identity(source.topic) for source in sources],
                 },
             )

@@ -591,7 +591,7 @@ async def shared_with(subscription: Subscription, other: Process) -> None:
 
 async def test_the_log_has_one_identity(engine: Engine) -> None:
     one, two = await engine.client(), await engine.client()
-    assert await one.identity() == await two.identity() != ""
+    assert await one.identity(TOPIC) == await two.identity(TOPIC) != ""
 
 
 # --- a dead engine ---
@@ -656,7 +656,7 @@ async def join(log: EventLog) -> None:
 async def test_a_client_survives_a_restart_of_the_engine_and_so_does_the_data(fragile_engine: FragileEngine) -> None:
     log = await fragile_engine.client()
     await log.append(TOPIC, numbered(3), partition=0)
-    identity = await log.identity()
+    identity = await log.identity(TOPIC)
     async with reading(log) as subscription:
         assert values(await read(subscription, 3)) == [b"0", b"1", b"2"]
         fragile_engine.stop()
@@ -680,7 +680,7 @@ async def test_a_client_survives_a_restart_of_the_engine_and_so_does_the_data(fr
         return True
 
     await eventually(works_again, within_seconds=15)
-    assert await (await fragile_engine.client()).identity() == identity
+    assert await (await fragile_engine.client()).identity(TOPIC) == identity
     async with reading(log) as subscription:
         found = values(await read(subscription, 4))
     assert found == [b"0", b"1", b"2", b"after"]

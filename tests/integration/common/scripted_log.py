@@ -35,7 +35,7 @@ class ScriptedLog:
 
     async def close(self) -> None: ...
 
-    async def identity(self) -> str:
+    async def identity(self, topic: Topic) -> str:
         return self._identity
 
     async def append(self, topic: Topic, records: Sequence[Record], partition: int | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 
 import msgspec
 import pytest
@@ -32,7 +33,7 @@ class MemoryLog:
 
     async def close(self) -> None: ...
 
-    async def identity(self) -> str:
+    async def identity(self, topic: Topic) -> str:
         return "memory"
 
     async def append(self, topic: Topic, records: Sequence[Record], partition: int | None = None) -> None:
@@ -45,6 +46,9 @@ class MemoryLog:
 
     async def starts(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
         return await self.ends(topics)
+
+    async def appended_at(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, datetime]:
+        raise NotImplementedError("ingest reads nothing")
 
     def subscribe(
         self, group: str, topics: Sequence[Topic], start_at: StartAt
