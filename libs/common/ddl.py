@@ -102,3 +102,24 @@ def consumer_tables_v1(service: str) -> list[str]:
         f"GRANT SELECT, INSERT ON {service}.outbox TO {api}",
         f"GRANT SELECT, UPDATE (replayed_at) ON {service}.dead_letter TO {api}",
     ]
+
+
+def consumer_tables_v2(service: str) -> list[str]:
+    """What an operator's moves of positions need; see positions.py and log_api.py. ``lost`` says why a position cannot
+    be read from: it stays until somebody moves the position, even if the log grows past it meanwhile."""
+    api = f"kizashi_{service}_api"
+    return [
+        f"ALTER TABLE {service}.consumer_position ADD COLUMN lost text",
+        f"""CREATE TABLE {service}.position_move (
+            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            topic text NOT NULL,
+            partition int NOT NULL,
+            log_identity text NOT NULL,
+            moved_from bigint NOT NULL,
+            moved_to bigint NOT NULL,
+            moved_by text NOT NULL,
+            moved_at timestamptz NOT NULL DEFAULT now()
+        )""",
+        f"GRANT UPDATE (next, lost) ON {service}.consumer_position TO {api}",
+        f"GRANT SELECT, INSERT ON {service}.position_move TO {api}",
+    ]

@@ -15,6 +15,7 @@ SYSTEM_TABLES = {
     # Bookkeeping of the event log and of the loop: no row belongs to one workspace alone.
     "schema_version": "Alembic's own",
     "consumer_position": "how far each partition has been read",
+    "position_move": "who moved which position",
     "outbox": "records on their way to the log",
     "dead_letter": "may belong to no workspace at all; its API filters by workspace",
     "claim_day": "which day a claim table holds",

@@ -1,0 +1,13 @@
+"""Partitions that stop where records were lost, and moves of positions by operators."""
+
+from alembic import op
+
+from libs.common.ddl import consumer_tables_v2
+
+revision = "notify_0003"
+down_revision = "notify_0002"
+
+
+def upgrade() -> None:
+    for statement in consumer_tables_v2("notify"):
+        op.execute(statement)
