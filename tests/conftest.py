@@ -1,9 +1,11 @@
-"""A real PostgreSQL for every test run, and a migrated database of its own for every test that asks."""
+"""A real PostgreSQL and a real Kafka for every test run, and a migrated database for every test that asks."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +15,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from deploy.local.kafka import EmbeddedKafka
+from deploy.local.kafka import start as start_kafka
+from deploy.local.kafka_jars import fetch_jars, find_java, jars_folder
 from deploy.local.postgres import EmbeddedPostgres, start
+from deploy.local.terminal import Terminal
+from libs.common.errors import NotStarted
 from libs.common.migrate import migrate
 
 OWNER = "postgres"
@@ -65,6 +72,38 @@ async def database(postgres: EmbeddedPostgres) -> AsyncIterator[TestDatabase]:
     yield TestDatabase(name=name, owner_url=url, url=postgres.url(LOGIN, name))
     await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await owner.close()
+
+
+@pytest.fixture(scope="session")
+def kafka_jars(request: pytest.FixtureRequest) -> Path:
+    """What brokers of our own are started from, fetched once for all test runs. Without Java or Maven whoever asks is
+    skipped; where CI=true that is a failure."""
+    capturing = request.config.pluginmanager.getplugin("capturemanager")
+
+    def tell(progress: str) -> None:
+        with capturing.global_and_fixture_disabled():
+            Terminal(sys.stderr).progress(f"\r\x1b[2K  {progress}")
+
+    try:
+        find_java()
+        return fetch_jars(jars_folder(), tell)
+    except NotStarted as problem:
+        missing = f"Nothing of Kafka is tested: {problem}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing, pytrace=False)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_jars: Path) -> Iterator[EmbeddedKafka]:
+    """One broker per pytest process. Whoever stops or kills brokers starts one of his own, from ``kafka_jars``."""
+    home = Path(tempfile.mkdtemp(prefix="kizashi-test-kafka-"))
+    server = start_kafka(home / "kafka", durable=False, jars=kafka_jars)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
