@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import secrets
 import shutil
 import signal
@@ -116,16 +117,7 @@ def start(
     ]
     if not (folder / "data" / "meta.properties").exists():
         _format(command, folder, guard)
-    with log_of(folder).open("ab") as log:
-        process = psutil.Popen(
-            [*command, "kafka.Kafka", str(settings_of(folder))],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    running = EmbeddedKafka(folder, ports, process)
+    running = EmbeddedKafka(folder, ports, _spawn([*command, "kafka.Kafka", str(settings_of(folder))], log_of(folder)))
     _until_it_answers(running)
     return running
 
@@ -224,6 +216,19 @@ def _format(command: list[str], folder: Path, guard: Guard | None) -> None:
 
 def _new_cluster_id() -> str:
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def _spawn(command: list[str], log: Path) -> psutil.Process:
+    """Detached: it outlives us when we are killed, and Ctrl-C does not reach it."""
+    program = shutil.which(command[0])
+    assert program is not None
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    files = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return psutil.Process(os.posix_spawn(program, command, os.environ, file_actions=files, setsid=True))
 
 
 def _until_it_answers(running: EmbeddedKafka) -> None:
