@@ -154,7 +154,8 @@ class DeadLetter:
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
     """Something that had not gone its way at the end: ``what`` names it for people («lag of playbook on health/3»,
-    «outbox of health», «dirty», «due», «requests», «unsettled deliveries»), ``count`` is how much of it, above 0."""
+    «outbox of health», «dirty», «due», «requests»), ``count`` is how much of it, above 0. Deliveries that are not
+    settled need not be here: the ledger shows them."""
 
     what: str
     count: int
@@ -174,7 +175,8 @@ class FaultMoment:
 class History:
     """``log`` is None when it was not read. ``usage_total`` is health's ``/v1/progress``. ``load_ended_at``: the last
     answer to the load. ``through_at``: nothing waited any more, None when that never came. ``workspace`` is the number
-    that the keys in ``log`` begin with."""
+    that the keys in ``log`` begin with. ``webhook_unknown`` is the workspace's policy where an incoming webhook tells
+    Slack, None where a bot does."""
 
     engine: str
     workspace: int
@@ -194,6 +196,7 @@ class History:
     faults: tuple[FaultMoment, ...]
     load_ended_at: float
     through_at: float | None
+    webhook_unknown: str | None = None
 
     @property
     def settled_from(self) -> float:
