@@ -1,0 +1,85 @@
+"""What services need and do not have in their own hands, to be killed, frozen and brought back: PostgreSQL here, the
+event log's broker in ``broker``. Both keep their data and their address."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from deploy.local import postgres
+from deploy.local.database import LOGIN, NAME, OWNER
+
+
+class Dependency(Protocol):
+    """``start`` returns when it answers, also after ``kill`` (SIGKILL) or ``stop``."""
+
+    @property
+    def pid(self) -> int: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def kill(self) -> None: ...
+
+
+class Postgres:
+    """A durable server: what it committed survives ``kill``."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._running: postgres.EmbeddedPostgres | None = None
+
+    @property
+    def running(self) -> postgres.EmbeddedPostgres:
+        assert self._running is not None
+        return self._running
+
+    @property
+    def pid(self) -> int:
+        return self.running.pid
+
+    @property
+    def url(self) -> str:
+        return self.running.url(LOGIN, NAME)
+
+    @property
+    def owner_url(self) -> str:
+        return self.running.url(OWNER, NAME)
+
+    async def start(self) -> None:
+        self._running = await asyncio.to_thread(postgres.start, self._data)
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            await asyncio.to_thread(self._running.stop)
+
+    async def kill(self) -> None:
+        await asyncio.to_thread(_kill, _family(self.pid))
+
+
+def freeze(dependency: Dependency) -> None:
+    """All its processes: a server whose first process stands still goes on serving who is connected already."""
+    for process in _family(dependency.pid):
+        os.kill(process.pid, signal.SIGSTOP)
+
+
+def thaw(dependency: Dependency) -> None:
+    for process in _family(dependency.pid):
+        os.kill(process.pid, signal.SIGCONT)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    first = psutil.Process(pid)
+    return [first, *first.children(recursive=True)]
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:  # the first one first, else it would start the others again
+        process.kill()
+    psutil.wait_procs(processes, timeout=10)
