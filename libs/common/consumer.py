@@ -19,27 +19,27 @@ from libs.common.errors import InvalidEvent, NotStarted, OwnershipLost, Position
 from libs.common.event_log import Batch, EventLog, ReadRecord, Subscription, TopicPartition
 from libs.common.events import Event
 from libs.common.failpoints import failpoint
+from libs.common.lag import LagWatch
 from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
 from libs.common.positions import Positions
+from libs.common.progress import Patience, Progress
 from libs.common.received import BreakerOpen, Received, halves, letter_about, one_more_refused, open_batch
-from libs.common.runtime import pause
+from libs.common.retries import Retries
+from libs.common.runtime import beside, pause
+from libs.common.stops import Stops, broken, lost
 from libs.common.topics import Topic
 
 logger = get_logger(__name__)
 
-BREAKER_PAUSE_SECONDS = 60.0
 CAUGHT_UP_EVERY_SECONDS = 0.25
 KEEP_HOUSE_EVERY_SECONDS = 3600.0
 KEEP_HOUSE_SOON_SECONDS = 5.0
-LIVE_SECONDS = 60.0
-RETRYING_SECONDS = 15.0
-"""After this long without a success, a partition whose batches are tried again makes the process unready."""
 
 _records = Counter("kizashi_consumer_records_total", "Records by outcome", ["group", "outcome"], registry=REGISTRY)
 _batches = Histogram("kizashi_consumer_batch_seconds", "Time of one batch", ["group"], registry=REGISTRY)
 _retried = Counter("kizashi_consumer_retries_total", "Batches to be tried again", ["group"], registry=REGISTRY)
 _ownership_lost = Counter("kizashi_consumer_ownership_lost_total", "Compare-and-set lost", ["group"], registry=REGISTRY)
-_position_lost = Counter("kizashi_consumer_position_lost_total", "Records lost", ["group"], registry=REGISTRY)
+_position_lost = Counter("kizashi_consumer_position_lost_total", "Positions found lost", ["group"], registry=REGISTRY)
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[[AsyncConnection, list[E]], Awaitable[Sequence[Event]]]
@@ -76,8 +76,7 @@ class Consumer:
         clock: Clock | None = None,
         timekeeping: bool = False,
         batch_size: int = 500,
-        breaker_pause_seconds: float = BREAKER_PAUSE_SECONDS,
-        retrying_seconds: float = RETRYING_SECONDS,
+        patience: Patience = Patience(),
     ) -> None:
         self._group = group
         self._log = log
@@ -87,75 +86,87 @@ class Consumer:
         self._clock = clock or WallClock()
         self._timekeeping = timekeeping
         self._batch_size = self._largest_batch = batch_size
-        self._breaker_pause_seconds = breaker_pause_seconds
-        self._retrying_seconds = retrying_seconds
+        self._patience = patience
         self._positions = Positions(group, database, log)
         self._marks = Marks()
-        self._retries: dict[TopicPartition, int] = {}
-        self._retrying_since: dict[TopicPartition, float] = {}
-        self._stopped: dict[TopicPartition, str] = {}
-        self._keep_house_at = self._keep_time_at = 0.0
-        self._turned_at = monotonic()
-        self._joined = False
+        self._stops = Stops(group, self._topics)
+        self._progress = Progress(patience)
+        self._lag_watch = LagWatch(
+            group=group,
+            log=log,
+            database=database,
+            topics=self._topics,
+            positions=lambda: self._positions.of(self._owned),
+            stops=self._stops,
+            progress=self._progress,
+            patience=patience,
+        )
+        self._owned: frozenset[TopicPartition] = frozenset()
+        self._retries = Retries(patience.retrying_seconds)
+        self._lost_told: dict[TopicPartition, int] = {}
+        self._keep_house_at = self._keep_time_at = self._refresh_at = 0.0
+        self._away: str | None = "the consumer has not joined its group yet"
 
     # --- probes ---
 
     async def live(self) -> str | None:
-        """A liveness check: the loop turned within the last minute."""
-        idle = monotonic() - self._turned_at
-        return f"the consumer has not turned for {idle:.0f} s" if idle > LIVE_SECONDS else None
+        """A liveness check: the loop turns, and what a restart may mend is not stuck (see ``Patience``)."""
+        return self._progress.not_live()
 
     async def ready(self) -> str | None:
-        """A readiness check: the loop has joined its group, and no partition is stopped by the breaker or stuck."""
-        for source, why in self._stopped.items():
-            return f"{source.topic}/{source.partition} is stopped: {why}"
-        for source, since in self._retrying_since.items():
-            if (seconds := monotonic() - since) > self._retrying_seconds:
-                return f"{source.topic}/{source.partition} has been trying the same batch for {seconds:.0f} s"
-        return None if self._joined else "the consumer has not joined its group yet"
+        """A readiness check: the loop has joined its group, the log answers, and no partition is stopped or stuck."""
+        return self._away or self._stops.sentence() or self._retries.sentence() or self._progress.not_ready()
 
     # --- the loop ---
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until ``stopping`` is set; the batch in hand is finished first. A lost log or database is waited for.
 
-        Raises PositionLost when records were lost, NotStarted when the log is not the one our positions belong to.
+        Raises NotStarted when the log is not the one our positions belong to.
         """
-        while not stopping.is_set():
-            self._turned_at = monotonic()
-            try:
-                async with self._log.subscribe(self._group, self._topics, self._positions.find) as subscription:
-                    self._joined = True
-                    while not stopping.is_set():
-                        await self._turn(subscription)
-            except RetryLater as exc:
-                logger.warning("consumer_waits", group=self._group, detail=str(exc))
-                self._joined = False
-                await pause(stopping, 0.5)
-            except PositionLost as exc:
-                _position_lost.labels(self._group).inc()
-                logger.critical("records_lost", group=self._group, detail=str(exc))
-                raise
+        async with beside(self._lag_watch.run(stopping), name=f"lag of {self._group}"):
+            while not stopping.is_set():
+                self._progress.turned()
+                try:
+                    async with self._log.subscribe(self._group, self._topics, self._start_at) as subscription:
+                        self._away = None
+                        while not stopping.is_set():
+                            await self._turn(subscription)
+                except RetryLater as exc:
+                    logger.warning("consumer_waits", group=self._group, detail=str(exc))
+                    self._away = f"the consumer is not in its group: {exc}"
+                    await pause(stopping, 0.5)
 
     async def _turn(self, subscription: Subscription) -> None:
-        self._turned_at = monotonic()
+        self._progress.turned()
         if monotonic() >= self._keep_house_at:
             await self._keep_house()
-        batch = await subscription.next_batch(self._batch_size, CAUGHT_UP_EVERY_SECONDS)
-        if batch is not None:
-            await self._take(subscription, batch)
+        if monotonic() >= self._refresh_at:
+            await self._refresh(subscription)
+        try:
+            batch = await subscription.next_batch(self._batch_size, CAUGHT_UP_EVERY_SECONDS)
+        except PositionLost as exc:
+            await self._note_lost(exc)
+        else:
+            if batch is None:
+                self._progress.idle()
+            else:
+                await self._take(subscription, batch)
         if self._timekeeping and monotonic() >= self._keep_time_at:
             await self._keep_time(subscription)
-        owned = subscription.owned  # what moved on is another process's to tell
-        self._stopped = {source: why for source, why in self._stopped.items() if source in owned}
-        self._retrying_since = {source: since for source, since in self._retrying_since.items() if source in owned}
+        self._owned = subscription.owned
+        self._stops.keep(self._owned)
+        self._retries.keep(self._owned)
 
     async def _take(self, subscription: Subscription, batch: Batch) -> None:
         """Process one batch, or leave the subscription where it can be tried again."""
         source = batch.source
+        self._progress.delivered(source)
+        if self._positions.lost(source):
+            # The log holds that position again, or another record in its place: that is not ours to decide.
+            subscription.rewind(source, batch.start, self._patience.breaker_pause_seconds)
+            return
         try:
-            if source in self._stopped:
-                await self._positions.find(source)  # an operator may have allowed more
             with _batches.labels(self._group).time():
                 await self._process(batch)
         except OwnershipLost:
@@ -163,9 +174,7 @@ class Consumer:
             logger.warning("ownership_lost", group=self._group, topic=source.topic, partition=source.partition)
             await subscription.drop(source)
         except RetryLater as exc:
-            retries = self._retries[source] = self._retries.get(source, 0) + 1
-            self._retrying_since.setdefault(source, monotonic())
-            seconds = min(0.1 * 2 ** min(retries, 10), 5.0)
+            seconds = self._retries.again(source)
             _retried.labels(self._group).inc()
             logger.warning("batch_retries", group=self._group, seconds=seconds, detail=str(exc))
             subscription.rewind(source, self._positions.known(source), seconds)
@@ -173,21 +182,46 @@ class Consumer:
             self._keep_house_at = 0.0  # or there was no table for today's claims
         except BreakerOpen as exc:
             logger.error("breaker_open", group=self._group, topic=source.topic, partition=source.partition)
-            self._stopped[source] = str(exc)
-            subscription.rewind(source, self._positions.known(source), self._breaker_pause_seconds)
+            self._stops.add(source, broken(self._group, source, str(exc)))
+            subscription.rewind(source, self._positions.known(source), self._patience.breaker_pause_seconds)
         else:
-            self._retries.pop(source, None)
-            self._retrying_since.pop(source, None)
-            self._stopped.pop(source, None)
+            self._retries.succeeded(source)
+            self._stops.remove(source)
             self._batch_size = min(self._batch_size * 2, self._largest_batch)
             await subscription.commit(source, batch.end)
+
+    # --- lost positions, and positions that an operator moved ---
+
+    async def _start_at(self, source: TopicPartition) -> int:
+        position = await self._positions.find(source)
+        if why := self._positions.lost(source):
+            self._stops.add(source, lost(self._group, source, why))
+        return position
+
+    async def _note_lost(self, exc: PositionLost) -> None:
+        """The subscription holds the partition from now on; other partitions go on."""
+        source, position = exc.source, self._positions.known(exc.source)
+        self._stops.add(source, lost(self._group, source, str(exc)))
+        if self._lost_told.get(source) != position:
+            self._lost_told[source] = position
+            _position_lost.labels(self._group).inc()
+            logger.critical("records_lost", group=self._group, detail=str(exc))
+        await self._positions.note_lost(source, str(exc))
+
+    async def _refresh(self, subscription: Subscription) -> None:
+        """An operator may have moved a position, or allowed a stopped partition more."""
+        self._refresh_at = monotonic() + self._patience.look_seconds
+        for source in await self._positions.refresh(subscription.owned):
+            if self._positions.lost(source) is None:
+                self._stops.remove(source)
+                subscription.rewind(source, self._positions.known(source), 0.0)
 
     # --- one batch ---
 
     async def _process(self, batch: Batch, again: bool = False) -> None:
         """All effects of a batch in one transaction; when its data or a handler refuses, in ever smaller ones, until
         the record at fault is alone and becomes a dead letter."""
-        self._turned_at = monotonic()
+        self._progress.turned()
         try:
             await self._apply(batch)
         except (RetryLater, OwnershipLost, NotStarted):
@@ -220,6 +254,7 @@ class Consumer:
             failpoint("consumer.before_commit")
         failpoint("consumer.after_commit")
         self._positions.advanced(batch, opened.refused_in_a_row)
+        self._progress.moved()
         burial.count(self._group, opened.letters)
         _records.labels(self._group, "applied").inc(len(fresh))
         _records.labels(self._group, "duplicate").inc(len(opened.received) - len(fresh))
@@ -261,6 +296,7 @@ class Consumer:
             await self._advance(connection, batch, refused_in_a_row)
             await burial.bury(connection, self._group, self._positions.identity(batch.source.topic), [letter])
         self._positions.advanced(batch, refused_in_a_row)
+        self._progress.moved()
         burial.count(self._group, [letter])
         _records.labels(self._group, "dead_letter").inc()
 
@@ -279,8 +315,11 @@ class Consumer:
         self._keep_time_at = monotonic() + CAUGHT_UP_EVERY_SECONDS
         now = self._clock.now()  # before the log is asked: what was accepted by now lies before its end
         try:
-            self._marks.add(now, await self._log.ends(self._topics))
-            moments = self._marks.passed(self._positions.of(subscription.owned))
+            ends = await self._log.ends(self._topics)
+            self._marks.add(now, ends)
+            positions = self._positions.of(subscription.owned)
+            # A position beyond the end has passed nothing: it is lost, whether that was noticed yet or not.
+            moments = self._marks.passed({source: at for source, at in positions.items() if at <= ends[source]})
             await self._positions.note_caught_up(moments)
         except RetryLater as exc:
             logger.warning("time_waits", group=self._group, detail=str(exc))

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from libs.common.db import AsyncConnection, Database, text
 from libs.common.errors import NotStarted, OwnershipLost
 from libs.common.event_log import Batch, EventLog, TopicPartition
 from libs.common.topics import Topic
+
+_ROW = "next, refused_in_a_row, lost, log_identity"
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A row as of our own last look or commit. ``lost``: why nothing can be read from there."""
+
+    next: int
+    refused_in_a_row: int
+    lost: str | None
 
 
 class Positions:
@@ -19,8 +32,7 @@ class Positions:
         self._group = group
         self._database = database
         self._log = log
-        self._next: dict[TopicPartition, int] = {}
-        self._refused_in_a_row: dict[TopicPartition, int] = {}
+        self._known: dict[TopicPartition, _Known] = {}
         self._identities: dict[Topic, str] = {}
 
     async def find(self, source: TopicPartition) -> int:
@@ -30,10 +42,7 @@ class Positions:
         """
         identity = self._identities[source.topic] = await self._log.identity(source.topic)
         place = {"topic": source.topic.value, "partition": source.partition}
-        select = text(
-            "SELECT next, refused_in_a_row, log_identity FROM consumer_position "
-            "WHERE topic = :topic AND partition = :partition"
-        )
+        select = text(f"SELECT {_ROW} FROM consumer_position WHERE topic = :topic AND partition = :partition")
         async with self._database.transaction() as connection:
             found = (await connection.execute(select, place)).one_or_none()
         if found is None:
@@ -47,14 +56,31 @@ class Positions:
                     {**place, "identity": identity, "next": earliest},
                 )
                 found = (await connection.execute(select, place)).one()
-        if found.log_identity != identity:
+        self._known[source] = self._read(source, found)
+        return self.known(source)
+
+    def _read(self, source: TopicPartition, row: Any) -> _Known:
+        """Raises NotStarted when the row is about another log."""
+        identity = self.identity(source.topic)
+        if row.log_identity != identity:
             raise NotStarted(
-                f"{self._group} has read {source.topic}/{source.partition} of the event log {found.log_identity}, but "
+                f"{self._group} has read {source.topic}/{source.partition} of the event log {row.log_identity}, but "
                 f"this one is {identity}; connect the old log again or move the positions on purpose."
             )
-        self._next[source] = found.next
-        self._refused_in_a_row[source] = found.refused_in_a_row
-        return self._next[source]
+        return _Known(row.next, row.refused_in_a_row, row.lost)
+
+    async def refresh(self, sources: Collection[TopicPartition]) -> Sequence[TopicPartition]:
+        """Look again. The answer names those whose row is not as we left it: an operator, or another process, has
+        changed it. Not to be called while a batch is in hand. Raises NotStarted as ``find`` does."""
+        async with self._database.transaction() as connection:
+            rows = await connection.execute(text(f"SELECT topic, partition, {_ROW} FROM consumer_position"))
+        changed = []
+        for row in rows:
+            source = TopicPartition(Topic(row.topic), row.partition)
+            if source in sources and (found := self._read(source, row)) != self._known.get(source):
+                self._known[source] = found
+                changed.append(source)
+        return changed
 
     def identity(self, topic: Topic) -> str:
         """Of the log's topic that our positions belong to."""
@@ -62,11 +88,34 @@ class Positions:
 
     def known(self, source: TopicPartition) -> int:
         """The position as far as we know; if somebody else has moved it since, the next ``advance`` tells."""
-        return self._next[source]
+        return self._known[source].next
 
     def refused_in_a_row(self, source: TopicPartition) -> int:
         """How many records before the position were refused, one after the other."""
-        return self._refused_in_a_row[source]
+        return self._known[source].refused_in_a_row
+
+    def lost(self, source: TopicPartition) -> str | None:
+        """Why nothing can be read from the position, until somebody moves it."""
+        return self._known[source].lost
+
+    async def note_lost(self, source: TopicPartition, why: str) -> None:
+        """What the position names is not in the log. That stays so over restarts, whatever the log holds later: a log
+        that lost its end and grows past the position again would hide the loss."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                text(
+                    "UPDATE consumer_position SET lost = :why WHERE topic = :topic AND partition = :partition "
+                    "AND next = :next AND log_identity = :identity AND lost IS NULL"
+                ),
+                {
+                    "why": why,
+                    "topic": source.topic.value,
+                    "partition": source.partition,
+                    "next": self.known(source),
+                    "identity": self.identity(source.topic),
+                },
+            )
+        await self.find(source)
 
     async def advance(self, connection: AsyncConnection, batch: Batch, refused_in_a_row: int) -> datetime:
         """Move from the batch's start to its end, in its transaction. The answer is the database's clock.
@@ -78,7 +127,7 @@ class Positions:
             text(
                 "UPDATE consumer_position SET next = :end, refused_in_a_row = :refused "
                 "WHERE topic = :topic AND partition = :partition AND next = :start AND log_identity = :identity "
-                "RETURNING clock_timestamp()"
+                "AND lost IS NULL RETURNING clock_timestamp()"
             ),
             {
                 "topic": batch.source.topic.value,
@@ -96,11 +145,10 @@ class Positions:
 
     def advanced(self, batch: Batch, refused_in_a_row: int) -> None:
         """The transaction in which ``advance`` was called is committed."""
-        self._next[batch.source] = batch.end
-        self._refused_in_a_row[batch.source] = refused_in_a_row
+        self._known[batch.source] = _Known(batch.end, refused_in_a_row, None)
 
     def of(self, sources: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        return {source: self._next[source] for source in sources if source in self._next}
+        return {source: self._known[source].next for source in sources if source in self._known}
 
     async def note_caught_up(self, moments: Mapping[TopicPartition, datetime]) -> None:
         """Everything accepted on a partition up to its moment (domain time) has been processed. Never moves back.
@@ -116,13 +164,14 @@ class Positions:
                     "CAST(:partitions AS int[]), CAST(:moments AS timestamptz[]), CAST(:positions AS bigint[]), "
                     "CAST(:identities AS text[])) AS given (topic, partition, moment, position, identity) WHERE "
                     "p.topic = given.topic AND p.partition = given.partition AND p.log_identity = given.identity "
-                    "AND p.next >= given.position AND (p.caught_up_to IS NULL OR p.caught_up_to < given.moment)"
+                    "AND p.next >= given.position AND p.lost IS NULL "
+                    "AND (p.caught_up_to IS NULL OR p.caught_up_to < given.moment)"
                 ),
                 {
                     "topics": [source.topic.value for source in sources],
                     "partitions": [source.partition for source in sources],
                     "moments": [moments[source] for source in sources],
-                    "positions": [self._next[source] for source in sources],
+                    "positions": [self.known(source) for source in sources],
                     "identities": [self.identity(source.topic) for source in sources],
                 },
             )

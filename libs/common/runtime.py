@@ -7,7 +7,7 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -191,3 +191,15 @@ async def pause(stopping: asyncio.Event, seconds: float) -> None:
     """Wait, but not past a stop."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stopping.wait(), seconds)
+
+
+@contextlib.asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Something that is done as long as the block lasts; if it fails, so does the block, by the same exception."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work, name=name)
+            yield
+            task.cancel()
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None

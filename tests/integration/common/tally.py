@@ -16,9 +16,11 @@ from libs.common.ddl import consumer_tables_v1, consumer_tables_v2, roles_v1, te
 from libs.common.errors import InvalidEvent
 from libs.common.event_log import EventLog, Record
 from libs.common.events import Event, TelemetryKind, TelemetryReceived, TouchCancelled, derived_id, encode
+from libs.common.progress import Patience
 from libs.common.topics import Topic
 from tests.conftest import LOGIN
 
+QUICK = Patience(look_seconds=0.02, look_again_seconds=0.02, breaker_pause_seconds=0.01)
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
 

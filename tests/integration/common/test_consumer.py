@@ -11,15 +11,16 @@ import pytest
 from libs.common.burial import ONLY_GROUP
 from libs.common.consumer import Consumer, handles
 from libs.common.db import AsyncConnection, text
-from libs.common.errors import NotStarted, PositionLost, RetryLater
+from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import Batch, ReadRecord, Record, TopicPartition
 from libs.common.events import AccountWentSilent, Event, TelemetryReceived, TouchCancelled, encode
+from libs.common.progress import Patience
 from libs.common.received import BREAKER_LIMIT
 from libs.common.testing import eventually
 from libs.common.topics import PARTITIONS, Topic
 from tests.integration.common.conftest import World
 from tests.integration.common.scripted_log import ScriptedLog
-from tests.integration.common.tally import on_telemetry_received, publish, tally, telemetry
+from tests.integration.common.tally import QUICK, on_telemetry_received, publish, tally, telemetry
 
 PLACE = TopicPartition(Topic.TELEMETRY, 4)
 
@@ -196,7 +197,7 @@ async def test_a_bad_release_does_not_drain_the_topic(world: World, how: str) ->
     await publish(world.log, [telemetry(1000)], 5)
 
     for _ in range(2):  # a restart changes nothing
-        consumer = tally(world.log, world.worker, breaker_pause_seconds=0.01)
+        consumer = tally(world.log, world.worker, patience=QUICK)
         async with world.running(consumer):
             await until_stopped(consumer)
             await world.until_passed(5, 1)
@@ -215,7 +216,10 @@ async def test_a_batch_that_is_tried_again_and_again_makes_the_process_unready(w
         return await on_telemetry_received(connection, events)
 
     consumer = tally(
-        world.log, world.worker, handlings=[handles(TelemetryReceived, on_telemetry)], retrying_seconds=0.2
+        world.log,
+        world.worker,
+        handlings=[handles(TelemetryReceived, on_telemetry)],
+        patience=Patience(retrying_seconds=0.2),
     )
     await publish(world.log, [telemetry(1)], PLACE.partition)
 
@@ -242,7 +246,7 @@ async def until_stopped(consumer: Consumer) -> None:
 
 async def test_a_better_release_goes_on_where_the_breaker_stopped(world: World) -> None:
     await publish(world.log, [telemetry(n, event="raise") for n in range(60)], PLACE.partition)
-    bad = tally(world.log, world.worker, breaker_pause_seconds=0.01)
+    bad = tally(world.log, world.worker, patience=QUICK)
     async with world.running(bad):
         await until_stopped(bad)
 
@@ -266,9 +270,7 @@ async def test_what_stopped_a_partition_may_pass_by_itself(world: World) -> None
         return await on_telemetry_received(connection, events)
 
     await publish(world.log, [telemetry(n) for n in range(60)], PLACE.partition)
-    consumer = tally(
-        world.log, world.worker, breaker_pause_seconds=0.01, handlings=[handles(TelemetryReceived, on_telemetry)]
-    )
+    consumer = tally(world.log, world.worker, patience=QUICK, handlings=[handles(TelemetryReceived, on_telemetry)])
     async with world.running(consumer):
         await until_stopped(consumer)
         broken = False
@@ -315,14 +317,6 @@ async def test_another_log_is_refused_with_a_sentence(world: World) -> None:
         await log.delivered.wait()
     with pytest.raises(NotStarted, match="connect the old log again"):
         await tally(ScriptedLog([batch], identity="another"), world.worker).run(asyncio.Event())
-
-
-async def test_lost_records_stop_the_loop(world: World) -> None:
-    await publish(world.log, [telemetry(1)], PLACE.partition)
-    await world.run_until_caught_up(tally(world.log, world.worker))
-    await world.owner.execute("UPDATE tally.consumer_position SET next = 99 WHERE partition = $1", PLACE.partition)
-    with pytest.raises(PositionLost, match="telemetry/4"):
-        await asyncio.wait_for(tally(world.log, world.worker).run(asyncio.Event()), 10)
 
 
 async def test_a_replay_for_another_group_is_passed_over(world: World) -> None:

@@ -25,7 +25,7 @@ from libs.common.testing import eventually
 from libs.common.topics import Topic
 from libs.common.web import Probes, make_app
 from tests.integration.common.conftest import World
-from tests.integration.common.tally import on_telemetry_received, publish, tally, telemetry, worker
+from tests.integration.common.tally import QUICK, on_telemetry_received, publish, tally, telemetry, worker
 
 
 @dataclass
@@ -251,7 +251,7 @@ async def test_an_operator_lets_a_stopped_partition_refuse_more(world: World, de
     """A hundred records of a broken producer: after 25 the partition stops; somebody looks, and lets the rest die."""
     await world.log.append(Topic.TELEMETRY, [Record(b"1:x", b"?")] * 100, 4)
     await publish(world.log, [telemetry(1)], 4)
-    consumer = tally(world.log, world.worker, breaker_pause_seconds=0.01)
+    consumer = tally(world.log, world.worker, patience=QUICK)
     async with world.running(consumer):
         await world.until_passed(4, 25)
         more = {"topic": "telemetry", "partition": 4, "records": 50}
