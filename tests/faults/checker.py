@@ -129,7 +129,7 @@ def _events(history: History, log: _Log) -> Iterator[Finding]:
         else:
             account, event = key
             words = f"account {account} has «{event}» counted {_times(counted[key])}, which nobody sent"
-            yield Finding(Kind.GHOST, f"{account} {event}", words)
+            yield Finding(Kind.GHOST, account, words)
     known = {one.message_id for one in history.sent}
     for (kind, message), records in sorted(log.by_event.items()):
         if kind == TELEMETRY and message not in known:
@@ -203,13 +203,13 @@ def _published(account: Account, key: str, log: _Log) -> Iterator[Finding]:
     for version in range(1, account.version + 1):
         ids = set(versions.pop(version, []))
         if not ids:
-            yield Finding(Kind.LOST, f"{name} {version}", f"version {version} of account {name} is not on the log")
+            yield Finding(Kind.LOST, name, f"version {version} of account {name} is not on the log")
         if len(ids) > 1:
             words = f"version {version} of account {name} was published as {len(ids)} events: {', '.join(sorted(ids))}"
-            yield Finding(Kind.DOUBLED, f"{name} {version}", words)
+            yield Finding(Kind.DOUBLED, name, words)
     for beyond, _ in sorted(versions.items(), key=str):
         words = f"version {beyond} of account {name} is on the log, and health only knows {account.version}"
-        yield Finding(Kind.GHOST, f"{name} {beyond}", words)
+        yield Finding(Kind.GHOST, name, words)
     found = len({one.event_id for kind in FINDINGS for one in log.by_key.get(("health", key, kind), [])})
     if account.findings != found:
         words = (
@@ -226,7 +226,7 @@ def _touches(history: History, log: _Log) -> Iterator[Finding]:
     known = {one.touch_id: one for one in history.touches}
     ledger = _grouped((one.touch_id, one) for one in history.deliveries)
     asked = {touch for kind, touch in log.about_touch if kind == REQUESTED}
-    messages = Counter(one.delivery_id for one in (*history.slack, *history.mails))
+    messages = Counter([one.delivery_id for one in history.slack] + [one.delivery_id for one in history.mails])
     wanted = {(one.account_id, playbook) for one in history.expected for playbook in one.told_by}
     for name in sorted(known.keys() | ledger.keys() | asked):
         touch, rows = known.get(name), ledger.get(name, [])
@@ -260,10 +260,11 @@ def _told(history: History, what: str, row: Delivery, not_told: Kind | None) -> 
     slack = [one for one in history.slack if one.delivery_id == row.delivery_id]
     mails = [one for one in history.mails if one.delivery_id == row.delivery_id]
     by_webhook = history.webhook_unknown is not None
-    subject, seen = row.delivery_id, len(slack) + len(mails)
+    subject, seen = row.touch_id, len(slack) + len(mails)
     told = len(slack) + len({one.message_id for one in mails})
     tolerated = 1 + (row.doubtful if by_webhook and row.channel == "slack" else 0)
-    says = f"the ledger says {row.state}" + (f" ({row.reason})" if row.reason else "") + f", {row.doubtful} doubtful"
+    says = f"the ledger says {row.state}" + (f" ({row.reason})" if row.reason else "")
+    says += f" of delivery {row.delivery_id}, {row.doubtful} doubtful"
     if told > tolerated:
         words = f"{what} was told {_times(told)}; {says}"
         yield Finding(Kind.TOLD_TWICE, subject, words)
