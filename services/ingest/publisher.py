@@ -10,6 +10,7 @@ from time import monotonic
 from libs.common.errors import RetryLater
 from libs.common.event_log import EventLog, Record
 from libs.common.events import encode
+from libs.common.failpoints import failpoint
 from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
 from libs.common.runtime import pause
 from libs.common.topics import Topic
@@ -63,6 +64,7 @@ class Publisher:
             self._note_failure()
             logger.warning("append_failed", detail=str(exc) or "deadline")
             raise NotNow("log_unavailable", "The event log does not answer; send this again.", 5) from exc
+        failpoint("ingest.appended")
         self._note_answer()
         _count(outcome, "import" if arrival.historical else "live")
 
