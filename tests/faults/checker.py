@@ -90,7 +90,7 @@ def _times(n: int) -> str:
 
 @dataclass(frozen=True)
 class _Log:
-    """The records of the event log by what they are about, each list in the order of offsets."""
+    """The workspace's records on the event log by what they are about, each list in the order of offsets."""
 
     is_read: bool
     by_event: Mapping[tuple[str, str], list[LogRecord]]
@@ -103,7 +103,13 @@ class _Log:
     @classmethod
     def of(cls, history: History) -> _Log:
         records = sorted(history.log or (), key=lambda one: (one.topic, one.partition, one.offset))
-        records = [one for one in records if not one.topic.endswith("-dlq") and one.type not in KEYLESS]
+        records = [
+            one
+            for one in records
+            if one.key.startswith(f"{history.workspace}:")
+            and not one.topic.endswith("-dlq")
+            and one.type not in KEYLESS
+        ]
         return cls(
             is_read=history.log is not None,
             by_event=_grouped(((one.type, one.event_id), one) for one in records),

@@ -173,10 +173,10 @@ class FaultMoment:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """``log`` is None when it was not read. ``usage_total`` is health's ``/v1/progress``. ``load_ended_at``: the last
-    answer to the load. ``through_at``: nothing waited any more, None when that never came. ``workspace`` is the number
-    that the keys in ``log`` begin with. ``webhook_unknown`` is the workspace's policy where an incoming webhook tells
-    Slack, None where a bot does."""
+    """``workspace`` is the number that its keys in ``log`` begin with; records of others may be there too. ``log`` is
+    None when it was not read. ``usage_total`` is health's ``/v1/progress``. ``load_ended_at``: the last answer to the
+    load. ``through_at``: nothing waited any more, None when that never came. ``webhook_unknown`` is the workspace's
+    policy where an incoming webhook tells Slack, None where a bot does."""
 
     engine: str
     workspace: int

@@ -31,6 +31,7 @@ CONSUMING = (
 )
 PUBLISHING = ("outbox.published", "outbox.deleted")
 POINTS: dict[str, tuple[str, ...]] = {
+    "ingest": ("ingest.appended",),
     "health": (
         *CONSUMING,
         *PUBLISHING,

@@ -530,6 +530,11 @@ def shuffled(history: History, luck: random.Random) -> History:
 # --- what is no fault ---
 
 
+def test_what_another_workspace_wrote_is_not_judged() -> None:
+    others = [replace(one, key=f"30{one.key}", event_id=f"{one.event_id} of others") for one in log_of(HISTORY)]
+    assert check(replace(HISTORY, log=(*log_of(HISTORY), *others))) == []
+
+
 def test_events_that_share_a_name_are_judged_by_their_sum() -> None:
     sent = tuple(replace(one, event="Used") if one.account_id == "working-3" else one for one in HISTORY.sent)
     others = tuple(one for one in HISTORY.counted if one.account_id != "working-3")
