@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run stop demo test check format lock clean
+.PHONY: help install run stop demo kafka test check format lock clean
 
 help: ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,16 +22,19 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: $(INSTALLED) ## Everything on this machine, with a demo product and an inbox (DEMO=0: an empty installation)
+run: $(INSTALLED) ## Everything on this machine, with a demo product and an inbox (DEMO=0: empty; LOG=kafka: on Kafka)
 	@exec $(BIN)/python -m deploy.local run
 
 stop: $(INSTALLED) ## End what runs from this folder, or what a killed start left behind
 	@exec $(BIN)/python -m deploy.local stop
 
-demo: $(INSTALLED) ## The same story, bounded to 90 s; exit status 0 only if it came true
+demo: $(INSTALLED) ## The same story, bounded to 90 s; exit status 0 only if it came true (LOG=kafka: on Kafka)
 	@exec $(BIN)/python -m deploy.local demo
 
-test: $(INSTALLED) ## Every test
+kafka: $(INSTALLED) ## A real Kafka broker by itself on port 9092, until Ctrl-C (needs Java 17 and Maven)
+	@exec $(BIN)/python -m deploy.local kafka
+
+test: $(INSTALLED) ## Every test; those of Kafka are left out where Java 17 or Maven is missing
 	@$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(INSTALLED) ## Formatting, lint, types, module boundaries

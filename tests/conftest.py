@@ -17,12 +17,13 @@ import pytest
 
 from deploy.local.kafka import EmbeddedKafka
 from deploy.local.kafka import start as start_kafka
-from deploy.local.kafka_jars import fetch_jars, find_java, jars_folder
+from deploy.local.kafka_jars import DEFAULT_FOLDER, fetch_jars, find_java
 from deploy.local.postgres import EmbeddedPostgres, start
 from deploy.local.terminal import Terminal
 from libs.common.errors import NotStarted
 from libs.common.migrate import migrate
 
+JARS = Path(os.environ.get("KIZASHI_LOCAL_KAFKA_JARS") or DEFAULT_FOLDER)
 OWNER = "postgres"
 LOGIN = "kizashi"
 
@@ -86,7 +87,7 @@ def kafka_jars(request: pytest.FixtureRequest) -> Path:
 
     try:
         find_java()
-        return fetch_jars(jars_folder(), tell)
+        return fetch_jars(JARS, tell)
     except NotStarted as problem:
         missing = f"Nothing of Kafka is tested: {problem}"
     if os.environ.get("CI") == "true":

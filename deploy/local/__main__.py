@@ -1,4 +1,4 @@
-"""python -m deploy.local run | demo | stop"""
+"""python -m deploy.local run | demo | kafka | stop"""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ async def _until_told_to_stop(work: Coroutine[Any, Any, int]) -> int:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to stop in good order
     options = argparse.ArgumentParser(prog="python -m deploy.local", description="Kizashi on one machine.")
-    options.add_argument("what", choices=("run", "demo", "stop"))
+    options.add_argument("what", choices=("run", "demo", "kafka", "stop"))
     what = options.parse_args().what
     try:
         sys.exit(_do(what))
     except asyncio.CancelledError:
-        sys.exit(0 if what == "run" else 130)  # Ctrl-C is how a run is meant to end
+        sys.exit(130 if what == "demo" else 0)  # Ctrl-C is how the others are meant to end
     except NotStarted as problem:
         print(problem, file=sys.stderr)
         sys.exit(2)
@@ -43,19 +43,29 @@ def main() -> None:
 
 def _do(what: str) -> int:
     """Imports late: the imports take a second, in which Ctrl-C should just end us."""
-    if what == "run":
-        from deploy.local.run import run
-
-        return asyncio.run(_until_told_to_stop(run()))
-    if what == "demo":
-        from deploy.local.demonstrate import demonstrate
-
-        return asyncio.run(_until_told_to_stop(demonstrate()))
+    from deploy.local.broker import make_kafka_possible, serve
     from deploy.local.settings import load_settings
-    from deploy.local.stop import stop
+    from deploy.local.terminal import Terminal
 
-    stop(load_settings())
-    return 0
+    if what == "demo":
+        from deploy.local.demonstrate import demonstrate, forget_the_surroundings
+
+        forget_the_surroundings()
+    settings = load_settings()
+    if what == "stop":
+        from deploy.local.stop import stop
+
+        stop(settings)
+        return 0
+    if what == "kafka" or settings.brings_a_broker:
+        make_kafka_possible(settings, Terminal())
+    if what == "kafka":
+        return asyncio.run(_until_told_to_stop(serve(settings)))
+    if what == "demo":
+        return asyncio.run(_until_told_to_stop(demonstrate(settings)))
+    from deploy.local.run import run
+
+    return asyncio.run(_until_told_to_stop(run(settings)))
 
 
 if __name__ == "__main__":

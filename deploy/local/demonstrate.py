@@ -20,7 +20,7 @@ from deploy.local.demo.world import STORY, World
 from deploy.local.home import Home
 from deploy.local.installation import Installation, installed
 from deploy.local.run import LOOK_SECONDS, headline, start_the_story
-from deploy.local.settings import PROCESSES, LocalSettings, load_settings
+from deploy.local.settings import PROCESSES, LocalSettings
 from deploy.local.terminal import Terminal
 from libs.common.clock import DeclaredClock
 from libs.common.testing import eventually
@@ -28,20 +28,28 @@ from libs.common.testing import eventually
 SETTLE_SECONDS = 20.0
 DAY_SECONDS = 1.5
 """Somewhat faster than make run, so that everything together stays within 90 seconds."""
-KEPT_VARIABLES = ("KIZASHI_LOCAL_END_WEEKDAY", "KIZASHI_CONFIG_DIR", "KIZASHI_LOGGING_LEVEL")
-"""All others are put aside: a demo never reaches anybody's real Slack, mail server or home."""
+KEPT_VARIABLES = (
+    "KIZASHI_LOCAL_END_WEEKDAY",
+    "KIZASHI_LOCAL_KAFKA_JARS",
+    "KIZASHI_CONFIG_DIR",
+    "KIZASHI_LOGGING_LEVEL",
+)
 
 
-async def demonstrate() -> int:
-    """The exit status: 0 if the story came true. The last line printed is the verdict's summary as JSON."""
+def forget_the_surroundings() -> None:
+    """A demo never reaches anybody's real Slack, mail server, broker or home."""
     for name in list(os.environ):
         if name == "DEMO" or (name.startswith("KIZASHI_") and name not in KEPT_VARIABLES):
             del os.environ[name]
+
+
+async def demonstrate(settings: LocalSettings) -> int:
+    """The exit status: 0 if the story came true. The last line printed is the verdict's summary as JSON."""
     terminal = Terminal()
     headline(terminal)
     folder = _new_folder()
     try:
-        verdict = await _rehearse(_settings(folder), Home(folder), terminal)
+        verdict = await _rehearse(_settings(settings, folder), Home(folder), terminal)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     terminal.line()
@@ -61,11 +69,11 @@ def _new_folder() -> Path:
     return folder
 
 
-def _settings(folder: Path) -> LocalSettings:
+def _settings(settings: LocalSettings, folder: Path) -> LocalSettings:
     with ExitStack() as taken:
         sockets = [taken.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PROCESSES]
         ports = {f"local_{name}_port": one.getsockname()[1] for name, one in zip(PROCESSES, sockets, strict=True)}
-    return load_settings().model_copy(update={"home": folder, "local_day_seconds": DAY_SECONDS, **ports})
+    return settings.model_copy(update={"home": folder, "local_day_seconds": DAY_SECONDS, **ports})
 
 
 async def _rehearse(settings: LocalSettings, home: Home, terminal: Terminal) -> Verdict:
@@ -104,6 +112,7 @@ async def _watch_the_story(installation: Installation, asking: Asking, terminal:
             _progress(installation),
             sightings=sightings,
             told_by_history=told_by_history,
+            log=installation.settings.log or "postgres",
         )
     )
 

@@ -25,6 +25,16 @@ class Home:
         return self.path / "postgres"
 
     @property
+    def kafka(self) -> Path:
+        """Of an installation that brings its own broker."""
+        return self.path / "kafka"
+
+    @property
+    def kafka_alone(self) -> Path:
+        """Of the broker that `make kafka` runs, for whoever connects to it."""
+        return self.path / "kafka-alone"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 
@@ -64,16 +74,38 @@ class Home:
         except OSError as exc:
             raise NotStarted(f"The folder {self.path} cannot be made ({exc.strerror}); set KIZASHI_HOME.") from exc
 
+    @property
+    def front(self) -> Front:
+        """Of `make run`."""
+        return Front(self.path / "lock", f"Kizashi already runs from {self.path}")
+
+    @property
+    def kafka_front(self) -> Front:
+        """Of `make kafka`."""
+        return Front(self.path / "kafka-alone.lock", f"`make kafka` already runs from {self.path}")
+
+
+class InFront(NotStarted):
+    """Somebody else runs what we would run."""
+
+
+@dataclass(frozen=True)
+class Front:
+    """The one process at a time that a person started here. ``already`` says what runs when there is one."""
+
+    lock: Path
+    already: str
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Nobody else runs this home during the block. Raises NotStarted when somebody does."""
-        with (self.path / "lock").open("a+") as file:
+    def held(self) -> Iterator[None]:
+        """Nobody else is it during the block. Raises InFront when somebody is."""
+        with self.lock.open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise NotStarted(
-                    f"Kizashi already runs from {self.path} (process {self.holder()}); stop it with Ctrl-C or "
-                    "`make stop`, or name another folder with KIZASHI_HOME."
+                raise InFront(
+                    f"{self.already} (process {self.holder()}); stop it with Ctrl-C or `make stop`, or name another "
+                    "folder with KIZASHI_HOME."
                 ) from None
             file.truncate(0)
             file.write(str(os.getpid()))
@@ -84,7 +116,7 @@ class Home:
     def holder(self) -> int | None:
         """The process that holds the lock, or that died holding it."""
         try:
-            return int((self.path / "lock").read_text())
+            return int(self.lock.read_text())
         except (OSError, ValueError):
             return None
 

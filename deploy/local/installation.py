@@ -11,14 +11,16 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn
 
 import httpx
 
-from deploy.local import database, leftovers
+from deploy.local import database, kafka, leftovers
 from deploy.local.demo.clock_at_start import set_the_clock
 from deploy.local.home import Home, write_private
+from deploy.local.kafka import EmbeddedKafka
 from deploy.local.postgres import EmbeddedPostgres, start
 from deploy.local.settings import PROCESSES, LocalSettings
 from deploy.local.supervisor import Program, Supervisor, said_last
@@ -52,6 +54,7 @@ class Installation:
         self.is_new = False
         self._terminal = terminal
         self._postgres: EmbeddedPostgres | None = None
+        self._kafka: EmbeddedKafka | None = None
         self._supervisor: Supervisor | None = None
         self._pids: dict[str, int] = {}
         self._starts: dict[str, deque[float]] = {}
@@ -66,6 +69,7 @@ class Installation:
         self._refuse_ports_in_use()
         with step("PostgreSQL 18"):
             self._postgres = start(self.home.postgres)  # not in a thread, which a Ctrl-C would leave behind
+        await self._start_kafka()
         with step("database at its newest schema"):
             await database.prepare(self._postgres)
         with step("workspace, source and keys"):
@@ -75,6 +79,14 @@ class Installation:
         with step(", ".join(PROCESSES)):
             self._supervisor = Supervisor(self.home, self._programs(), self._environment())
             await self._until_ready()
+
+    async def _start_kafka(self) -> None:
+        if not self.settings.brings_a_broker:
+            await asyncio.to_thread(kafka.stop_left_running, self.home.kafka)
+            return
+        with self._terminal.step("Apache Kafka"):
+            port, jars = self.settings.local_kafka_port or 0, self.settings.local_kafka_jars
+            self._kafka = kafka.start(self.home.kafka, port=port, jars=jars)
 
     def _refuse_ports_in_use(self) -> None:
         for name, port in [*self.ports.items(), ("the inbox's SMTP server", self.smtp_port)]:
@@ -101,7 +113,17 @@ class Installation:
         return programs
 
     def _environment(self) -> dict[str, str]:
-        return environment(self.settings, self.home, self._database_url(database.LOGIN), self.ports, self.smtp_port)
+        own_kafka = self._kafka.url if self._kafka is not None else None
+        database_url = self._database_url(database.LOGIN)
+        return environment(self.settings, self.home, database_url, own_kafka, self.ports, self.smtp_port)
+
+    @property
+    def log_url(self) -> str:
+        """Of the event log."""
+        if self._kafka is not None:
+            return self._kafka.url
+        given = self.settings.log_url
+        return given.get_secret_value() if given is not None else self._database_url(database.LOGIN)
 
     def _database_url(self, user: str) -> str:
         assert self._postgres is not None
@@ -134,14 +156,24 @@ class Installation:
         await self._supervisor.stop_program("product")
 
     async def watch(self) -> NoReturn:
-        """Keep PostgreSQL up and run.json true, until cancelled. Raises NotStarted when a process cannot run."""
+        """Keep PostgreSQL and Kafka up and run.json true, until cancelled. Raises NotStarted when something cannot
+        run."""
         while True:
             await self._look_after_processes()
             assert self._postgres is not None
             if not leftovers.runs(self._postgres.pid):
                 self._postgres = start(self.home.postgres)
                 self._write_run_file()
+            if self._kafka is not None and not leftovers.runs(self._kafka.pid):
+                self._restart(self._kafka)
             await asyncio.sleep(WATCH_SECONDS)
+
+    def _restart(self, killed: EmbeddedKafka) -> None:
+        """Not waiting for it: that takes seconds, in which the services try again by themselves."""
+        self._refuse_flapping("kafka", killed.log)
+        killed.kill()
+        self._kafka = kafka.launch(killed.folder, port=killed.ports.plain, jars=self.settings.local_kafka_jars)
+        self._write_run_file()
 
     async def _look_after_processes(self) -> None:
         assert self._supervisor is not None
@@ -157,33 +189,34 @@ class Installation:
                 raise NotStarted(sentence or f"{process.name} cannot run; {self.home.logs} says why.")
         pids = {process.name: process.pid for process in processes if process.pid is not None}
         if pids != self._pids:
-            self._refuse_flapping(pids)
+            for name, pid in pids.items():
+                if pid != self._pids.get(name):
+                    self._refuse_flapping(name, self.home.logs / f"{name}.log")
             self._pids = pids
             leftovers.remember(self.home, {**pids, leftovers.FIRST: self._supervisor.pid})
             self._write_run_file()
 
-    def _refuse_flapping(self, pids: dict[str, int]) -> None:
+    def _refuse_flapping(self, name: str, log: Path) -> None:
+        """To be called at each start of ``name``."""
         most, seconds = FLAPPING
-        for name, pid in pids.items():
-            if pid == self._pids.get(name):
-                continue
-            starts = self._starts.setdefault(name, deque(maxlen=most))
-            starts.append(monotonic())
-            if len(starts) == most and starts[-1] - starts[0] < seconds:
-                raise NotStarted(f"{name} ends again and again; {self.home.logs / name}.log says why.")
+        starts = self._starts.setdefault(name, deque(maxlen=most))
+        starts.append(monotonic())
+        if len(starts) == most and starts[-1] - starts[0] < seconds:
+            raise NotStarted(f"{name} ends again and again; {log} says why.")
 
     def _write_run_file(self) -> None:
         assert self._postgres is not None
+        brokers = {"kafka": self._kafka.pid} if self._kafka is not None else {}
         write_private(
             self.home.run_file,
             {
                 "urls": self.urls,
                 "write_key": self.keys["write_key"],
                 "api_key": self.keys["api_key"],
-                "pids": {**self._pids, "postgres": self._postgres.pid},
+                "pids": {**self._pids, **brokers, "postgres": self._postgres.pid},
                 "database": self._database_url(database.LOGIN),
                 "owner_database": self._database_url(database.OWNER),
-                "log": self._database_url(database.LOGIN),
+                "log": self.log_url,
                 "smtp_port": self.smtp_port,
             },
         )
@@ -198,8 +231,13 @@ class Installation:
             for pid in self._pids.values():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        if self._postgres is not None:
-            await asyncio.to_thread(self._postgres.stop, max(2.0, deadline - monotonic()))
+        await asyncio.gather(
+            *(
+                asyncio.to_thread(server.stop, max(2.0, deadline - monotonic()))
+                for server in (self._kafka, self._postgres)
+                if server is not None
+            )
+        )
         self.home.run_file.unlink(missing_ok=True)
         self.home.processes_file.unlink(missing_ok=True)
 
@@ -208,7 +246,7 @@ class Installation:
 async def installed(settings: LocalSettings, home: Home, terminal: Terminal) -> AsyncIterator[Installation]:
     """A running installation for the length of the block; everything is stopped when it ends, also half started."""
     home.make()
-    with home.locked():
+    with home.front.held():
         installation = Installation(settings, home, terminal)
         try:
             await installation.start()

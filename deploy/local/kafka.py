@@ -18,7 +18,7 @@ from time import monotonic, sleep
 import psutil
 
 from deploy.local import leftovers
-from deploy.local.kafka_jars import Tell, fetch_jars, find_java, jars_folder
+from deploy.local.kafka_jars import DEFAULT_FOLDER, fetch_jars, find_java
 from deploy.local.kafka_properties import LOGGING, Guard, Ports, ports_in, properties
 from libs.common.errors import NotStarted
 
@@ -58,6 +58,22 @@ class EmbeddedKafka:
     def pid(self) -> int:
         return self.process.pid
 
+    def wait_until_it_answers(self) -> None:
+        """It listens to clients last, once it can serve them. Raises NotStarted, and ends it, when that does not
+        happen."""
+        deadline = monotonic() + READY_SECONDS
+        wanted = [port for port in (self.ports.plain, self.ports.guarded) if port]
+        try:
+            while not all(_listens(port) for port in wanted):
+                if not leftovers.runs(self.pid):
+                    raise NotStarted(f"Kafka in {self.folder} does not start: {_last_words(self.log.read_text())}")
+                if monotonic() > deadline:
+                    raise NotStarted(f"Kafka is not ready after {READY_SECONDS:.0f} s; {self.log} says why.")
+                sleep(0.02)
+        except BaseException:
+            self.kill()
+            raise
+
     def stop(self, within_seconds: float = 8.0) -> None:
         """Stop in time: cleanly, else by force. A frozen broker can only be forced."""
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -86,25 +102,37 @@ def start(
     port: int = 0,
     guard: Guard | None = None,
     durable: bool = True,
-    jars: Path | None = None,
-    tell: Tell = lambda _: None,
+    jars: Path = DEFAULT_FOLDER,
 ) -> EmbeddedKafka:
     """Start the broker of ``folder``, making its data first if they are new; returns when it answers.
 
-    Takes about 2 seconds, 3 with new data, and longer where the jars must be fetched first (``tell`` hears of that).
+    Takes about 2 seconds, 3 with new data, 4 after kill -9, and longer where the jars must be fetched first.
     ``port`` 0 means the port that it had, or a free one. A broker that an earlier, killed process left running is used
     as it is. ``guard`` counts where the data are made: it brings the users.
     Raises NotStarted with one sentence.
     """
+    running = launch(folder, port=port, guard=guard, durable=durable, jars=jars)
+    running.wait_until_it_answers()
+    return running
+
+
+def launch(
+    folder: Path,
+    *,
+    port: int = 0,
+    guard: Guard | None = None,
+    durable: bool = True,
+    jars: Path = DEFAULT_FOLDER,
+) -> EmbeddedKafka:
+    """As ``start``, without waiting for it to answer."""
     folder = folder.absolute()
     if (left := _serving(folder)) is not None:
         running = EmbeddedKafka(folder, ports_in(settings_of(folder).read_text()), left)
         if port in (0, running.ports.plain):
-            _until_it_answers(running)
             return running
         running.stop()
     java = find_java()
-    libraries = fetch_jars(jars or jars_folder(), tell)
+    libraries = fetch_jars(jars)
     ports = _choose_ports(folder, port, guard)
     _write_settings(folder, ports, guard, durable)
     command = [
@@ -117,9 +145,7 @@ def start(
     ]
     if not (folder / "data" / "meta.properties").exists():
         _format(command, folder, guard)
-    running = EmbeddedKafka(folder, ports, _spawn([*command, "kafka.Kafka", str(settings_of(folder))], log_of(folder)))
-    _until_it_answers(running)
-    return running
+    return EmbeddedKafka(folder, ports, _spawn([*command, "kafka.Kafka", str(settings_of(folder))], log_of(folder)))
 
 
 def stop_left_running(folder: Path) -> bool:
@@ -179,7 +205,7 @@ def _taken(port: int) -> str:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as exc:
-        return exc.strerror or str(exc)
+        return os.strerror(exc.errno) if exc.errno else str(exc)
     return ""
 
 
@@ -229,22 +255,6 @@ def _spawn(command: list[str], log: Path) -> psutil.Process:
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     return psutil.Process(os.posix_spawn(program, command, os.environ, file_actions=files, setsid=True))
-
-
-def _until_it_answers(running: EmbeddedKafka) -> None:
-    """It listens to clients last, once it can serve them. Raises NotStarted, and ends it, when that does not happen."""
-    deadline = monotonic() + READY_SECONDS
-    wanted = [port for port in (running.ports.plain, running.ports.guarded) if port]
-    try:
-        while not all(_listens(port) for port in wanted):
-            if not leftovers.runs(running.pid):
-                raise NotStarted(f"Kafka in {running.folder} does not start: {_last_words(running.log.read_text())}")
-            if monotonic() > deadline:
-                raise NotStarted(f"Kafka is not ready after {READY_SECONDS:.0f} s; {running.log} says why.")
-            sleep(0.02)
-    except BaseException:
-        running.kill()
-        raise
 
 
 def _listens(port: int) -> bool:

@@ -15,17 +15,13 @@ from libs.common.errors import NotStarted
 ROOT = Path(__file__).parents[2]
 POM = Path(__file__).with_name("kafka-pom.xml")
 DEFAULT_FOLDER = ROOT / ".kizashi" / "kafka-libs"
+"""Shared by all homes and all test runs of this folder."""
 LEAST_JAVA = 17
 ASK_SECONDS = 20.0
 _FETCHED = re.compile(r"Downloaded from \S+: \S+/(\S+\.jar) ")
 
 Tell = Callable[[str], None]
 """Gets one line of progress, each replacing the one before."""
-
-
-def jars_folder() -> Path:
-    """Where the jars are kept: shared by all homes and test runs of this folder, or as the operator says."""
-    return Path(os.environ.get("KIZASHI_LOCAL_KAFKA_JARS") or DEFAULT_FOLDER).expanduser().absolute()
 
 
 def find_java() -> str:
@@ -45,18 +41,18 @@ def find_java() -> str:
     return java
 
 
-def fetch_jars(folder: Path, tell: Tell = lambda _: None) -> Path:
+def fetch_jars(folder: Path = DEFAULT_FOLDER, tell: Tell = lambda _: None) -> Path:
     """The folder with the broker's jars, about 45 MB; fetched at the first call, by one process while others wait.
 
     Raises NotStarted with what Maven complains of.
     """
-    if _is_complete(folder):
+    if are_there(folder):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with folder.with_name(f"{folder.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _is_complete(folder):
+            if not are_there(folder):
                 _fetch(folder, tell)
     except OSError as exc:
         raise NotStarted(
@@ -66,7 +62,7 @@ def fetch_jars(folder: Path, tell: Tell = lambda _: None) -> Path:
     return folder
 
 
-def _is_complete(folder: Path) -> bool:
+def are_there(folder: Path) -> bool:
     """The description of what was fetched is beside it, so that a newer version is fetched again."""
     try:
         return (folder / POM.name).read_bytes() == POM.read_bytes()

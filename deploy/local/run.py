@@ -13,7 +13,7 @@ from deploy.local.demo.progress import Phase, Progress
 from deploy.local.demo.world import STORY
 from deploy.local.home import Home
 from deploy.local.installation import Installation, installed
-from deploy.local.settings import LocalSettings, load_settings
+from deploy.local.settings import LocalSettings
 from deploy.local.terminal import Terminal
 from libs.common.clock import DeclaredClock, wall_now
 
@@ -24,9 +24,9 @@ ARRIVED = 120.0
 """Seconds behind real time within which the demo's clock counts as arrived."""
 
 
-async def run() -> int:
+async def run(settings: LocalSettings) -> int:
     """Until cancelled. Raises NotStarted with one sentence when something cannot run."""
-    settings, terminal = load_settings(), Terminal()
+    terminal = Terminal()
     home = Home(settings.home.expanduser().absolute())
     headline(terminal)
     async with installed(settings, home, terminal) as installation:

@@ -26,13 +26,19 @@ def brings_real_mail(given: Mapping[str, str] = os.environ) -> bool:
 
 
 def environment(
-    settings: LocalSettings, home: Home, database_url: str, ports: Mapping[str, int], smtp_port: int
+    settings: LocalSettings,
+    home: Home,
+    database_url: str,
+    kafka_url: str | None,
+    ports: Mapping[str, int],
+    smtp_port: int,
 ) -> dict[str, str]:
-    """Ours for everything that this installation decides; what the operator set for the services stays."""
+    """Ours for everything that this installation decides; what the operator set for the services stays. ``kafka_url``
+    is where a broker of our own answers."""
     given = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("KIZASHI_HOME", "DEMO") and not name.startswith("KIZASHI_LOCAL_")
+        if name not in ("KIZASHI_HOME", "DEMO", "LOG") and not name.startswith("KIZASHI_LOCAL_")
     }
     ours = {
         "KIZASHI_DATABASE_URL": database_url,
@@ -40,6 +46,8 @@ def environment(
         "PYTHONUNBUFFERED": "1",
     }
     ours |= {f"KIZASHI_{name.upper()}_PORT": str(port) for name, port in ports.items() if name != "inbox"}
+    if kafka_url is not None:
+        ours |= {"KIZASHI_LOG_URL": kafka_url}
     if settings.demo:
         ours |= {"KIZASHI_ENVIRONMENT": "demo", "KIZASHI_DOMAIN_CLOCK_FILE": str(home.clock_file)}
     if not brings_real_slack(given):

@@ -139,6 +139,7 @@ async def _judge(run: LocalRun, asking: Asking, watching: Watching, told_by_hist
             progress,
             sightings=watching.sightings,
             told_by_history=told_by_history,
+            log="postgres",
         )
         problems[:] = judge(evidence).problems
         return not problems

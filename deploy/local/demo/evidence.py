@@ -24,8 +24,10 @@ async def gather_evidence(
     *,
     sightings: Sequence[Sighting],
     told_by_history: int,
+    log: str,
 ) -> Observed:
-    """``sent`` is how far the product had got; it should have stopped, or the counts are of another moment."""
+    """``sent`` is how far the product had got; it should have stopped, or the counts are of another moment. ``log``
+    names the event log's engine."""
     world, progress = World(sent.begins, sent.seed), await asking.progress()
     happened = world.between(world.history_begins, sent.sent_until)
     counted: Counter[Cell] = Counter()
@@ -46,4 +48,5 @@ async def gather_evidence(
         last_activity={event.account_id: event.at for event in happened},
         reasons=[line["title"] for line in await asking.lines(declining) if line["lost"] > 0],
         ticket_at=world.ticket_opened_at,
+        log=log,
     )

@@ -81,6 +81,7 @@ class Observed:
     last_activity: Mapping[str, datetime]
     reasons: Sequence[str]
     ticket_at: datetime
+    log: str
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def judge(seen: Observed) -> Verdict:
         "slack": len(seen.slack),
         "emails": len(seen.mails),
         "seconds_to_alert": seconds,
-        "log": "postgres",
+        "log": seen.log,
     }
     problems = (
         *_counts(seen, lost, duplicated),

@@ -48,11 +48,11 @@ def test_a_process_with_the_same_number_is_left_alone(home: Home, sleeper: psuti
 
 
 def test_one_home_has_one_front(home: Home) -> None:
-    with home.locked(), pytest.raises(NotStarted, match="already runs"), home.locked():
+    with home.front.held(), pytest.raises(NotStarted, match="already runs"), home.front.held():
         pass
-    with home.locked():
-        assert home.holder() is not None
-    assert home.holder() is None
+    with home.front.held():
+        assert home.front.holder() is not None
+    assert home.front.holder() is None
 
 
 def test_a_file_that_is_not_ours_is_one_sentence(home: Home) -> None:

@@ -18,7 +18,7 @@ HOME = Home(Path("/home/of/kizashi"))
 
 def surroundings(**changes: object) -> dict[str, str]:
     settings = LocalSettings().model_copy(update=changes)
-    return environment(settings, HOME, "postgresql://kizashi@/kizashi", settings.ports(), 2525)
+    return environment(settings, HOME, "postgresql://kizashi@/kizashi", None, settings.ports(), 2525)
 
 
 @pytest.fixture(autouse=True)

@@ -52,6 +52,7 @@ TRUE = Observed(
     last_activity={SILENT.account_id: NOW - timedelta(days=10)},
     reasons=[REASON],
     ticket_at=NOW,
+    log="postgres",
 )
 
 
