@@ -1,6 +1,8 @@
 """Brings a database to the newest schema: the shared one first, then each service's own, each with its own history.
 
 python -m libs.common.migrate          (as KIZASHI_OWNER_DATABASE_URL, which owns everything and serves nothing)
+
+Where KIZASHI_DATABASE_PASSWORD is given, the user that services log in as gets it.
 """
 
 from __future__ import annotations
@@ -19,10 +21,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from libs.common.database_urls import owner_database_url
 from libs.common.db import sqlalchemy_url
 from libs.common.ddl import ensure_role
 from libs.common.errors import NotStarted
 from libs.common.ownership import lock_number
+from libs.common.scram import scram_verifier
+from libs.common.secret_files import secrets_by_file
 from libs.common.settings import SERVICES
 
 ROOT = Path(__file__).parents[2]
@@ -50,10 +55,11 @@ def head_of(schema: str) -> str | None:
     return ScriptDirectory.from_config(_config(schema, version_folders()[schema])).get_current_head()
 
 
-async def migrate(owner_url: str, login: str = LOGIN) -> None:
+async def migrate(owner_url: str, login: str = LOGIN, password: str | None = None) -> None:
     """Run what is missing, under a lock, and let ``login`` (made if missing) take the roles of services and log.
 
-    Raises NotStarted when the database cannot be reached or changed.
+    A ``password`` is the login's from now on; without one it keeps what it has. Raises NotStarted when the database
+    cannot be reached or changed.
     """
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", login):
         raise NotStarted(f"{login!r} is no name for a PostgreSQL user; use lower-case letters, digits and _.")
@@ -65,6 +71,8 @@ async def migrate(owner_url: str, login: str = LOGIN) -> None:
             await connection.execute(text("SET LOCAL lock_timeout = '10s'"))
             await connection.run_sync(_upgrade_all)
             await connection.execute(text(ensure_role(login, "LOGIN NOINHERIT")))
+            if password is not None:
+                await connection.exec_driver_sql(f"ALTER ROLE {login} PASSWORD '{_verifier_of(password)}'")
             for name in SERVICES:
                 await connection.execute(
                     text(f"GRANT kizashi_{name}_api, kizashi_{name}_worker TO {login} WITH INHERIT FALSE")
@@ -76,6 +84,17 @@ async def migrate(owner_url: str, login: str = LOGIN) -> None:
         await engine.dispose()
 
 
+def _verifier_of(password: str) -> str:
+    try:
+        return scram_verifier(password)
+    except ValueError as exc:
+        raise NotStarted(f"KIZASHI_DATABASE_PASSWORD {exc}.") from exc
+
+
+def _password_of_login() -> str | None:
+    return {**os.environ, **secrets_by_file()}.get("KIZASHI_DATABASE_PASSWORD") or None
+
+
 def _upgrade_all(connection: Connection) -> None:
     for schema, folder in version_folders().items():
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
@@ -84,10 +103,7 @@ def _upgrade_all(connection: Connection) -> None:
 
 if __name__ == "__main__":
     try:
-        owner = os.environ.get("KIZASHI_OWNER_DATABASE_URL")
-        if not owner:
-            raise NotStarted("KIZASHI_OWNER_DATABASE_URL is not set; it names the database as its owner.")
-        asyncio.run(migrate(owner))
+        asyncio.run(migrate(owner_database_url(), password=_password_of_login()))
     except NotStarted as problem:
         print(problem, file=sys.stderr)  # noqa: T201 - the one sentence for the operator
         sys.exit(2)

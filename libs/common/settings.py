@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.common.clock import Clock, DeclaredClock, WallClock
+from libs.common.database_urls import with_password
 from libs.common.errors import NotStarted
+from libs.common.secret_files import PREFIX, secrets_by_file
 
-PREFIX = "KIZASHI_"
 SERVICES = ("ingest", "health", "playbook", "notify")
 OTHER_PREFIXES = ("local", "owner", "cli")
 """Of variables that tools read, not services: KIZASHI_LOCAL_… of `make run`, KIZASHI_OWNER_DATABASE_URL,
@@ -24,6 +25,8 @@ class CommonSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
+    secrets_dir: Path | None = Field(default=None, description="a folder of files, each named like a variable")
+    database_password: SecretStr | None = Field(default=None, description="of the user in the address of the database")
     database_url: SecretStr = Field(
         description="postgresql://user@host/database; the user may take every service's roles"
     )
@@ -42,6 +45,12 @@ class CommonSettings(BaseSettings):
         if url is not None and not url.get_secret_value().startswith("postgresql://"):
             raise ValueError("must begin with postgresql://")
         return url
+
+    @field_validator("database_url")
+    @classmethod
+    def _with_its_password(cls, url: SecretStr, others: ValidationInfo) -> SecretStr:
+        password = others.data.get("database_password")
+        return SecretStr(with_password(url.get_secret_value(), password.get_secret_value())) if password else url
 
     @property
     def event_log_url(self) -> str:
@@ -63,20 +72,24 @@ S = TypeVar("S", bound=CommonSettings)
 
 
 def load(settings_class: type[S], service: str | None = None) -> S:
-    """Read settings from the environment. Raises NotStarted with one sentence naming the variable at fault.
+    """Read settings from the environment, and from files where KIZASHI_SECRETS_DIR names their folder.
+
+    Raises NotStarted with one sentence naming the variable at fault.
 
     A variable that begins with the prefix and that nobody knows is a misspelling, hence an error; those of other
     services are theirs to check.
     """
-    known = {variable_of(settings_class, name) for name in settings_class.model_fields}
+    known = {variable_of(settings_class, name): name for name in settings_class.model_fields}
     others = tuple(f"{PREFIX}{name.upper()}_" for name in (*SERVICES, *OTHER_PREFIXES) if name != service)
-    for variable in sorted(os.environ):
+    secrets = secrets_by_file()
+    for variable in sorted({*os.environ, *secrets}):
         if variable.startswith(PREFIX) and variable not in known and not variable.startswith(others):
             raise NotStarted(
                 f"{variable} is not a setting of Kizashi; correct or unset it (the settings are in .env.example)."
             )
     try:
-        return settings_class()
+        by_file: dict[str, Any] = {known[variable]: value for variable, value in secrets.items() if variable in known}
+        return settings_class(**by_file)
     except ValidationError as exc:
         first: Any = exc.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""

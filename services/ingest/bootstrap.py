@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from dataclasses import asdict, dataclass
 
 import asyncpg
 
 from libs.common.api_keys import Scope, new_api_key
+from libs.common.database_urls import owner_database_url
 from libs.common.db import asyncpg_url
 from libs.common.errors import NotStarted
 from services.ingest.write_keys import new_write_key
@@ -82,10 +82,7 @@ def main() -> None:
     parser.add_argument("--source", required=True, help="the name of its first source")
     arguments = parser.parse_args()
     try:
-        owner_url = os.environ.get("KIZASHI_OWNER_DATABASE_URL")
-        if not owner_url:
-            raise NotStarted("KIZASHI_OWNER_DATABASE_URL is not set; it names the database as its owner.")
-        installed = asyncio.run(install(owner_url, arguments.workspace, arguments.source))
+        installed = asyncio.run(install(owner_database_url(), arguments.workspace, arguments.source))
     except NotStarted as problem:
         print(problem, file=sys.stderr)  # noqa: T201 - the one sentence for the operator
         sys.exit(2)
