@@ -78,10 +78,10 @@ class Consumer:
         batch_size: int = 500,
         patience: Patience = Patience(),
     ) -> None:
-        self._group = group
+        self.group = group
+        self.topics = tuple(topics)
         self._log = log
         self._database = database
-        self._topics = tuple(topics)
         self._handlings = tuple(handlings)
         self._clock = clock or WallClock()
         self._timekeeping = timekeeping
@@ -89,13 +89,13 @@ class Consumer:
         self._patience = patience
         self._positions = Positions(group, database, log)
         self._marks = Marks()
-        self._stops = Stops(group, self._topics)
+        self._stops = Stops(group, self.topics)
         self._progress = Progress(patience)
         self._lag_watch = LagWatch(
             group=group,
             log=log,
             database=database,
-            topics=self._topics,
+            topics=self.topics,
             positions=lambda: self._positions.of(self._owned),
             stops=self._stops,
             progress=self._progress,
@@ -124,16 +124,16 @@ class Consumer:
 
         Raises NotStarted when the log is not the one our positions belong to.
         """
-        async with beside(self._lag_watch.run(stopping), name=f"lag of {self._group}"):
+        async with beside(self._lag_watch.run(stopping), name=f"lag of {self.group}"):
             while not stopping.is_set():
                 self._progress.turned()
                 try:
-                    async with self._log.subscribe(self._group, self._topics, self._start_at) as subscription:
+                    async with self._log.subscribe(self.group, self.topics, self._start_at) as subscription:
                         self._away = None
                         while not stopping.is_set():
                             await self._turn(subscription)
                 except RetryLater as exc:
-                    logger.warning("consumer_waits", group=self._group, detail=str(exc))
+                    logger.warning("consumer_waits", group=self.group, detail=str(exc))
                     self._away = f"the consumer is not in its group: {exc}"
                     await pause(stopping, 0.5)
 
@@ -167,22 +167,22 @@ class Consumer:
             subscription.rewind(source, batch.start, self._patience.breaker_pause_seconds)
             return
         try:
-            with _batches.labels(self._group).time():
+            with _batches.labels(self.group).time():
                 await self._process(batch)
         except OwnershipLost:
-            _ownership_lost.labels(self._group).inc()
-            logger.warning("ownership_lost", group=self._group, topic=source.topic, partition=source.partition)
+            _ownership_lost.labels(self.group).inc()
+            logger.warning("ownership_lost", group=self.group, topic=source.topic, partition=source.partition)
             await subscription.drop(source)
         except RetryLater as exc:
             seconds = self._retries.again(source)
-            _retried.labels(self._group).inc()
-            logger.warning("batch_retries", group=self._group, seconds=seconds, detail=str(exc))
+            _retried.labels(self.group).inc()
+            logger.warning("batch_retries", group=self.group, seconds=seconds, detail=str(exc))
             subscription.rewind(source, self._positions.known(source), seconds)
             self._batch_size = max(1, self._batch_size // 2)  # it may have been too much for a deadline, or for memory
             self._keep_house_at = 0.0  # or there was no table for today's claims
         except BreakerOpen as exc:
-            logger.error("breaker_open", group=self._group, topic=source.topic, partition=source.partition)
-            self._stops.add(source, broken(self._group, source, str(exc)))
+            logger.error("breaker_open", group=self.group, topic=source.topic, partition=source.partition)
+            self._stops.add(source, broken(self.group, source, str(exc)))
             subscription.rewind(source, self._positions.known(source), self._patience.breaker_pause_seconds)
         else:
             self._retries.succeeded(source)
@@ -195,17 +195,17 @@ class Consumer:
     async def _start_at(self, source: TopicPartition) -> int:
         position = await self._positions.find(source)
         if why := self._positions.lost(source):
-            self._stops.add(source, lost(self._group, source, why))
+            self._stops.add(source, lost(self.group, source, why))
         return position
 
     async def _note_lost(self, exc: PositionLost) -> None:
         """The subscription holds the partition from now on; other partitions go on."""
         source, position = exc.source, self._positions.known(exc.source)
-        self._stops.add(source, lost(self._group, source, str(exc)))
+        self._stops.add(source, lost(self.group, source, str(exc)))
         if self._lost_told.get(source) != position:
             self._lost_told[source] = position
-            _position_lost.labels(self._group).inc()
-            logger.critical("records_lost", group=self._group, detail=str(exc))
+            _position_lost.labels(self.group).inc()
+            logger.critical("records_lost", group=self.group, detail=str(exc))
         await self._positions.note_lost(source, str(exc))
 
     async def _refresh(self, subscription: Subscription) -> None:
@@ -238,7 +238,7 @@ class Consumer:
                 await self._process(batch, again=True)  # it may have lost a race with another transaction
 
     async def _apply(self, batch: Batch) -> None:
-        opened = open_batch(batch, self._group, self._positions.refused_in_a_row(batch.source))
+        opened = open_batch(batch, self.group, self._positions.refused_in_a_row(batch.source))
         failpoint("consumer.before_transaction")
         async with self._database.transaction({one.event.workspace for one in opened.received}) as connection:
             now = await self._advance(connection, batch, opened.refused_in_a_row)
@@ -250,15 +250,15 @@ class Consumer:
                     following += await handling.handle(connection, events)
                     failpoint("consumer.inside_handler")
             await outbox.add(connection, following)
-            await burial.bury(connection, self._group, self._positions.identity(batch.source.topic), opened.letters)
+            await burial.bury(connection, self.group, self._positions.identity(batch.source.topic), opened.letters)
             failpoint("consumer.before_commit")
         failpoint("consumer.after_commit")
         self._positions.advanced(batch, opened.refused_in_a_row)
         self._progress.moved()
-        burial.count(self._group, opened.letters)
-        _records.labels(self._group, "applied").inc(len(fresh))
-        _records.labels(self._group, "duplicate").inc(len(opened.received) - len(fresh))
-        _records.labels(self._group, "dead_letter").inc(len(opened.letters))
+        burial.count(self.group, opened.letters)
+        _records.labels(self.group, "applied").inc(len(fresh))
+        _records.labels(self.group, "duplicate").inc(len(opened.received) - len(fresh))
+        _records.labels(self.group, "dead_letter").inc(len(opened.letters))
 
     async def _advance(self, connection: AsyncConnection, batch: Batch, refused_in_a_row: int) -> datetime:
         return await self._positions.advance(connection, batch, refused_in_a_row)
@@ -285,7 +285,7 @@ class Consumer:
         letter = letter_about(batch.source, record, why)
         logger.error(
             "record_refused",
-            group=self._group,
+            group=self.group,
             topic=batch.source.topic,
             partition=batch.source.partition,
             offset=record.offset,
@@ -294,11 +294,11 @@ class Consumer:
         )
         async with self._database.transaction() as connection:
             await self._advance(connection, batch, refused_in_a_row)
-            await burial.bury(connection, self._group, self._positions.identity(batch.source.topic), [letter])
+            await burial.bury(connection, self.group, self._positions.identity(batch.source.topic), [letter])
         self._positions.advanced(batch, refused_in_a_row)
         self._progress.moved()
-        burial.count(self._group, [letter])
-        _records.labels(self._group, "dead_letter").inc()
+        burial.count(self.group, [letter])
+        _records.labels(self.group, "dead_letter").inc()
 
     # --- besides ---
 
@@ -308,18 +308,18 @@ class Consumer:
             await prepare_claims(self._database)
             soon = await burial.forget_old(self._database)
         except RetryLater as exc:
-            logger.warning("housekeeping_waits", group=self._group, detail=str(exc))
+            logger.warning("housekeeping_waits", group=self.group, detail=str(exc))
         self._keep_house_at = monotonic() + (KEEP_HOUSE_SOON_SECONDS if soon else KEEP_HOUSE_EVERY_SECONDS)
 
     async def _keep_time(self, subscription: Subscription) -> None:
         self._keep_time_at = monotonic() + CAUGHT_UP_EVERY_SECONDS
         now = self._clock.now()  # before the log is asked: what was accepted by now lies before its end
         try:
-            ends = await self._log.ends(self._topics)
+            ends = await self._log.ends(self.topics)
             self._marks.add(now, ends)
             positions = self._positions.of(subscription.owned)
             # A position beyond the end has passed nothing: it is lost, whether that was noticed yet or not.
             moments = self._marks.passed({source: at for source, at in positions.items() if at <= ends[source]})
             await self._positions.note_caught_up(moments)
         except RetryLater as exc:
-            logger.warning("time_waits", group=self._group, detail=str(exc))
+            logger.warning("time_waits", group=self.group, detail=str(exc))

@@ -33,7 +33,10 @@ WINDOW_RECORDS = 500
 WINDOW_BYTES = 4_000_000
 SLOW_SECONDS = 0.25
 """So long a window waits for its slowest partition; then the others go on without it."""
-LONGEST_HOLD_SECONDS = 30.0
+LONGEST_HOLD_SECONDS = 5.0
+"""So soon a log that comes back is noticed, however long it was away."""
+UNREADY_SECONDS = 30.0
+"""A partition whose oldest records the log has not taken for so long makes the process unready."""
 
 _published = Counter("kizashi_outbox_published_total", "Records published", ["service"], registry=REGISTRY)
 _oldest = Gauge("kizashi_outbox_oldest_seconds", "Age of the oldest unpublished row", ["service"], registry=REGISTRY)
@@ -109,7 +112,9 @@ class Relay:
     left out, so that it does not fill the window for the others.
     """
 
-    def __init__(self, service: str, database: Database, log: EventLog, lock_url: str) -> None:
+    def __init__(
+        self, service: str, database: Database, log: EventLog, lock_url: str, unready_seconds: float = UNREADY_SECONDS
+    ) -> None:
         self._service = service
         self._database = database
         self._log = log
@@ -117,6 +122,18 @@ class Relay:
         self._under_way: dict[TopicPartition, asyncio.Task[list[int]]] = {}
         self._failures: dict[TopicPartition, int] = {}
         self._held_back_until: dict[TopicPartition, float] = {}
+        self._untaken_since: dict[TopicPartition, float] = {}
+        self._unready_seconds = unready_seconds
+
+    async def ready(self) -> str | None:
+        """A readiness check: the log takes what we publish. Who does not publish has nothing to say."""
+        if not self._untaken_since:
+            return None
+        since, place = min((since, place) for place, since in self._untaken_since.items())
+        if (seconds := monotonic() - since) <= self._unready_seconds:
+            return None
+        more = f" ({len(self._untaken_since)} partitions wait)" if len(self._untaken_since) > 1 else ""
+        return f"the event log has taken nothing for {place.topic}/{place.partition} for {seconds:.0f} s{more}"
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until ``stopping`` is set; a lost database or log is waited for."""
@@ -150,6 +167,7 @@ class Relay:
         log since the last call; those of a slow partition are counted by a later one."""
         started = []
         for place, records in (await self._window()).items():
+            self._untaken_since.setdefault(place, monotonic())
             task = asyncio.create_task(self._append(place, records), name=f"publish {place.topic}/{place.partition}")
             self._under_way[place] = task
             started.append(task)
@@ -209,6 +227,7 @@ class Relay:
             return []
         self._failures.pop(place, None)
         self._held_back_until.pop(place, None)
+        self._untaken_since.pop(place, None)
         return [number for number, _ in records]
 
     async def _note_oldest(self) -> None:
@@ -222,6 +241,7 @@ class Relay:
         """What was appended after all is published again by the next leader, as after a crash."""
         tasks = list(self._under_way.values())
         self._under_way.clear()
+        self._untaken_since.clear()
         for task in tasks:
             task.cancel()
         if tasks:

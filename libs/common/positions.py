@@ -73,7 +73,13 @@ class Positions:
         """Look again. The answer names those whose row is not as we left it: an operator, or another process, has
         changed it. Not to be called while a batch is in hand. Raises NotStarted as ``find`` does."""
         async with self._database.transaction() as connection:
-            rows = await connection.execute(text(f"SELECT topic, partition, {_ROW} FROM consumer_position"))
+            rows = await connection.execute(
+                text(
+                    f"SELECT topic, partition, {_ROW} FROM consumer_position "
+                    "WHERE topic = ANY (CAST(:topics AS text[])) ORDER BY topic, partition"
+                ),
+                {"topics": sorted({source.topic.value for source in sources})},
+            )
         changed = []
         for row in rows:
             source = TopicPartition(Topic(row.topic), row.partition)

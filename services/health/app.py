@@ -6,11 +6,12 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
-from libs.common import config_file, dead_letters, failpoints
+from libs.common import config_file, dead_letters, failpoints, log_api
 from libs.common.consumer import Consumer, handles
 from libs.common.db import Database
 from libs.common.event_log_open import event_log
 from libs.common.events import SourceWentLive, TelemetryReceived
+from libs.common.expected_schema import expect_schema
 from libs.common.observability import configure_logging
 from libs.common.outbox import Relay
 from libs.common.runtime import Service
@@ -57,14 +58,16 @@ def compose() -> Service:
         clock=clock,
         timekeeping=True,
     )
+    relay = Relay("health", worker_db, log, lock_url=url)
     router, score_worker = Router(worker_db), ScoreWorker(worker_db, clock, rules)
     probes = Probes(
         live=[consumer.live, router.live, score_worker.live],
-        ready=[consumer.ready, database_answers(worker_db)],
+        ready=[consumer.ready, relay.ready, database_answers(worker_db)],
     )
     app = make_app("Kizashi health", "How accounts are doing, and why.", probes)
     app.include_router(routes(api_db, clock))
     app.include_router(dead_letters.routes(api_db, group="health"))
+    app.include_router(log_api.routes(api_db, log, consumer.group, consumer.topics))
     stopping = asyncio.Event()
     return Service(
         name="health",
@@ -72,12 +75,12 @@ def compose() -> Service:
         probes=probes,
         host=settings.host,
         port=settings.health_port,
-        open=[log.open],
+        open=[partial(expect_schema, worker_db, "health"), log.open],
         tasks=[
             partial(consumer.run, stopping),
             partial(router.run, stopping),
             partial(score_worker.run, stopping),
-            partial(Relay("health", worker_db, log, lock_url=url).run, stopping),
+            partial(relay.run, stopping),
         ],
         close=[log.close, worker_db.close, api_db.close],
         stopping=stopping,

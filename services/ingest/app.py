@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from libs.common import failpoints
 from libs.common.db import Database
 from libs.common.event_log_open import event_log
+from libs.common.expected_schema import expect_schema
 from libs.common.observability import configure_logging
 from libs.common.runtime import Service
 from libs.common.settings import load
@@ -61,7 +62,7 @@ def compose() -> Service:
         probes=probes,
         host=settings.host,
         port=settings.ingest_port,
-        open=[log.open],
+        open=[partial(expect_schema, api_database, "ingest"), log.open],
         tasks=[partial(publisher.watch, stopping)],
         close=[log.close, api_database.close, key_database.close],
         stopping=stopping,

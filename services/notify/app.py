@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 
-from libs.common import dead_letters, failpoints
+from libs.common import dead_letters, failpoints, log_api
 from libs.common.consumer import Consumer, handles
 from libs.common.db import Database
 from libs.common.event_log_open import event_log
 from libs.common.events import Channel, TouchCancelled, TouchRequested
+from libs.common.expected_schema import expect_schema
 from libs.common.observability import configure_logging
 from libs.common.outbox import Relay
 from libs.common.runtime import Service
@@ -66,11 +67,12 @@ def compose(
     ]
     probes = Probes(
         live=[consumer.live, *(sender.live for sender in senders)],
-        ready=[consumer.ready, database_answers(worker_db)],
+        ready=[consumer.ready, relay.ready, database_answers(worker_db)],
     )
     app = make_app("Kizashi notify", "Tells people, once, and keeps the ledger of what was told.", probes)
     app.include_router(api.routes(api_db, templates))
     app.include_router(dead_letters.routes(api_db, group=NAME))
+    app.include_router(log_api.routes(api_db, log, consumer.group, consumer.topics))
     stopping = asyncio.Event()
     return Service(
         name=NAME,
@@ -78,7 +80,11 @@ def compose(
         probes=probes,
         host=settings.host,
         port=settings.notify_port,
-        open=[log.open, *(transport.open for transport in transports.values())],
+        open=[
+            partial(expect_schema, worker_db, NAME),
+            log.open,
+            *(transport.open for transport in transports.values()),
+        ],
         tasks=[
             partial(consumer.run, stopping),
             partial(relay.run, stopping),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from libs.common import dead_letters, failpoints
+from libs.common import dead_letters, failpoints, log_api
 from libs.common.consumer import Consumer
 from libs.common.db import Database
 from libs.common.event_log_open import event_log
+from libs.common.expected_schema import expect_schema
 from libs.common.observability import configure_logging
 from libs.common.outbox import Relay
 from libs.common.runtime import Service
@@ -45,10 +46,11 @@ def compose() -> Service:
     )
     relay = Relay(NAME, worker_db, log, lock_url=url)
     steps = StepWorker(worker_db, catalogue.tiers, clock)
-    probes = Probes(live=[consumer.live, steps.live], ready=[consumer.ready, database_answers(worker_db)])
+    probes = Probes(live=[consumer.live, steps.live], ready=[consumer.ready, relay.ready, database_answers(worker_db)])
     app = make_app("Kizashi playbook", "Who is told what, when, and why.", probes)
     app.include_router(api.routes(api_db, catalogue))
     app.include_router(dead_letters.routes(api_db, group=NAME))
+    app.include_router(log_api.routes(api_db, log, consumer.group, consumer.topics))
     stopping = asyncio.Event()
     return Service(
         name=NAME,
@@ -56,7 +58,11 @@ def compose() -> Service:
         probes=probes,
         host=settings.host,
         port=settings.playbook_port,
-        open=[log.open, partial(remember_versions, worker_db, settings.config_dir, catalogue)],
+        open=[
+            partial(expect_schema, worker_db, NAME),
+            log.open,
+            partial(remember_versions, worker_db, settings.config_dir, catalogue),
+        ],
         tasks=[partial(consumer.run, stopping), partial(relay.run, stopping), partial(steps.run, stopping)],
         close=[log.close, worker_db.close, api_db.close],
         stopping=stopping,

@@ -17,7 +17,9 @@ from libs.common.event_log import EventLog
 from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
 from tests.conftest import TestDatabase
+from tests.integration.common import desk as desks
 from tests.integration.common import tally
+from tests.integration.common.desk import Desk
 
 
 @dataclass
@@ -103,3 +105,9 @@ async def world(database: TestDatabase) -> AsyncIterator[World]:
     await worker.close()
     await log.close()
     await owner.close()
+
+
+@pytest.fixture
+async def desk(world: World) -> AsyncIterator[Desk]:
+    async with desks.opened(world.url, world.owner, world.log) as opened:
+        yield opened

@@ -4,72 +4,23 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-import httpx
 import pytest
 
-from libs.common import dead_letters
-from libs.common.api_keys import Scope, new_api_key
 from libs.common.claims import prepare_day
 from libs.common.consumer import Consumer, handles
-from libs.common.db import AsyncConnection, Database
+from libs.common.db import AsyncConnection
 from libs.common.ddl import CLAIM_TABLES, CLAIM_WINDOW_DAYS
 from libs.common.event_log import Record
 from libs.common.events import Event, TelemetryReceived, encode
 from libs.common.outbox import Relay
 from libs.common.testing import eventually
 from libs.common.topics import Topic
-from libs.common.web import Probes, make_app
 from tests.integration.common.conftest import World
+from tests.integration.common.desk import Desk
 from tests.integration.common.tally import QUICK, on_telemetry_received, publish, tally, telemetry, worker
-
-
-@dataclass
-class Desk:
-    """``tally`` over HTTP, and who may ask: administrators of workspaces 1 and 2, an operator, a reader."""
-
-    http: httpx.AsyncClient
-    keys: dict[str, str]
-
-    async def ask(self, who: str, method: str, path: str, **more: Any) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self.keys[who]}"}
-        return await self.http.request(method, f"/v1/dead-letters{path}", headers=headers, **more)
-
-    async def replay(self, letter: uuid.UUID, who: str = "one") -> tuple[int, str]:
-        answer = await self.ask(who, "POST", f"/{letter}/replay")
-        return answer.status_code, answer.json().get("code", "")
-
-
-@pytest.fixture
-async def desk(world: World) -> AsyncIterator[Desk]:
-    api = Database(world.url, role="kizashi_tally_api", schema="tally")
-    app = make_app("tally", "counts", Probes())
-    app.include_router(dead_letters.routes(api, group="tally"))
-    keys = {}
-    for who, workspace, scopes in (
-        ("one", 1, [Scope.ADMIN]),
-        ("two", 2, [Scope.ADMIN]),
-        ("operator", 1, [Scope.ADMIN, Scope.OPERATOR]),
-        ("reader", 1, [Scope.READ]),
-    ):
-        key = new_api_key()
-        await world.owner.execute(
-            "INSERT INTO access.api_key (public_id, workspace_id, name, secret_hash, scopes) "
-            "VALUES ($1, $2, $3, $4, $5)",
-            key.public_id,
-            workspace,
-            who,
-            key.secret_hash,
-            [scope.value for scope in scopes],
-        )
-        keys[who] = key.token
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tally") as http:
-        yield Desk(http, keys)
-    await api.close()
 
 
 def mended(world: World, **differently: Any) -> Consumer:
@@ -106,11 +57,11 @@ async def test_letters_are_listed_and_shown_with_their_original_bytes(world: Wor
         Topic.TELEMETRY, [Record(b"1:\xff", b"\x00\xffnot json", {"trace": b"\xfe", "nul\0": b""})], 0
     )
     [letter] = await refuse(world)
-    [listed] = (await desk.ask("one", "GET", "")).json()
+    [listed] = (await desk.letters("one", "GET", "")).json()
     assert (listed["id"], listed["workspace"], listed["reason"]) == (str(letter), 1, "not_json")
     assert (listed["topic"], listed["partition"], listed["offset"]) == ("telemetry", 0, 0)
     assert "value" not in listed
-    shown = (await desk.ask("one", "GET", f"/{letter}")).json()
+    shown = (await desk.letters("one", "GET", f"/{letter}")).json()
     assert base64.b64decode(shown["value"]) == b"\x00\xffnot json"
     assert base64.b64decode(shown["key"]) == b"1:\xff"
     assert shown["text"] == "\x00\ufffdnot json"
@@ -120,20 +71,20 @@ async def test_letters_are_listed_and_shown_with_their_original_bytes(world: Wor
 async def test_another_workspaces_letter_is_as_unknown_as_none(world: World, desk: Desk) -> None:
     [letter] = await refuse(world, telemetry(1, event="raise", workspace=2))
     for method, path in (("GET", f"/{letter}"), ("POST", f"/{letter}/replay")):
-        foreign = await desk.ask("one", method, path)
-        nobody = await desk.ask("one", method, path.replace(str(letter), str(uuid.uuid4())))
+        foreign = await desk.letters("one", method, path)
+        nobody = await desk.letters("one", method, path.replace(str(letter), str(uuid.uuid4())))
         assert (foreign.status_code, foreign.json()["code"]) == (404, "unknown_letter")
         assert nobody.status_code == 404
-    assert (await desk.ask("one", "GET", "")).json() == []
-    assert len((await desk.ask("two", "GET", "")).json()) == 1
+    assert (await desk.letters("one", "GET", "")).json() == []
+    assert len((await desk.letters("two", "GET", "")).json()) == 1
 
 
 async def test_letters_of_no_workspace_are_for_operators(world: World, desk: Desk) -> None:
     await world.log.append(Topic.TELEMETRY, [Record(b"nobody's", b"?")], 0)
     [letter] = await refuse(world)
-    assert (await desk.ask("one", "GET", f"/{letter}")).status_code == 404
-    assert (await desk.ask("operator", "GET", f"/{letter}")).status_code == 200
-    assert len((await desk.ask("operator", "GET", "")).json()) == 1
+    assert (await desk.letters("one", "GET", f"/{letter}")).status_code == 404
+    assert (await desk.letters("operator", "GET", f"/{letter}")).status_code == 200
+    assert len((await desk.letters("operator", "GET", "")).json()) == 1
 
 
 @pytest.mark.parametrize(
@@ -141,7 +92,7 @@ async def test_letters_of_no_workspace_are_for_operators(world: World, desk: Des
     [("GET", ""), ("GET", f"/{uuid.UUID(int=1)}"), ("POST", f"/{uuid.UUID(int=1)}/replay"), ("POST", "/allowance")],
 )
 async def test_readers_may_not_look(desk: Desk, method: str, path: str) -> None:
-    assert (await desk.ask("reader", method, path, json={})).status_code == 403
+    assert (await desk.letters("reader", method, path, json={})).status_code == 403
 
 
 # --- replaying ---
@@ -255,13 +206,13 @@ async def test_an_operator_lets_a_stopped_partition_refuse_more(world: World, de
     async with world.running(consumer):
         await world.until_passed(4, 25)
         more = {"topic": "telemetry", "partition": 4, "records": 50}
-        assert (await desk.ask("operator", "POST", "/allowance", json=more)).status_code == 200
+        assert (await desk.letters("operator", "POST", "/allowance", json=more)).status_code == 200
         await world.until_caught_up()
     assert len(await world.letters()) == 100
     assert await world.times() == {"message-1": 1}
-    assert (await desk.ask("one", "POST", "/allowance", json=more)).status_code == 403
-    assert (await desk.ask("operator", "POST", "/allowance", json=more | {"topic": "touches"})).status_code == 404
-    assert (await desk.ask("operator", "POST", "/allowance", json=more | {"partition": 12})).status_code == 422
+    assert (await desk.letters("one", "POST", "/allowance", json=more)).status_code == 403
+    assert (await desk.letters("operator", "POST", "/allowance", json=more | {"topic": "touches"})).status_code == 404
+    assert (await desk.letters("operator", "POST", "/allowance", json=more | {"partition": 12})).status_code == 422
 
 
 async def forget_claims(world: World) -> None:

@@ -1,0 +1,31 @@
+"""Whether the database has the schema that this release expects, asked before anything else is."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import DBAPIError
+
+from libs.common.db import Database, text
+from libs.common.errors import NotStarted
+from libs.common.migrate import head_of
+
+
+async def expect_schema(database: Database, schema: str) -> None:
+    """Raises NotStarted when a migration is missing, RetryLater when PostgreSQL does not answer.
+
+    A database that is ahead of us is fine: old code runs on the new schema until it is replaced.
+    """
+    needed = head_of(schema) or ""
+    try:
+        async with database.transaction() as connection:
+            found = (await connection.execute(text("SELECT version_num FROM schema_version"))).scalar_one_or_none()
+    except DBAPIError as exc:  # there is no such table: nobody has migrated this schema
+        raise _behind(schema, None, needed) from exc
+    if found is None or found < needed:  # revisions are numbered: health_0002, health_0003
+        raise _behind(schema, found, needed)
+
+
+def _behind(schema: str, found: str | None, needed: str) -> NotStarted:
+    return NotStarted(
+        f"The schema {schema} of the database is at {found or 'no revision'}, and this release needs {needed}; run the "
+        "migrations (python -m libs.common.migrate)."
+    )
