@@ -47,10 +47,13 @@ format: $(INSTALLED) ## Format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: ## Write requirements.lock anew from pyproject.toml
+COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header pyproject.toml
+
+lock: ## Write both locks anew from pyproject.toml: requirements.lock, and its part for the image
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
-	@.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
-		--no-emit-index-url --no-header --upgrade pyproject.toml -o requirements.lock
+	@$(COMPILE) --all-extras --upgrade -o requirements.lock
+	@$(COMPILE) --extra image --constraint requirements.lock --upgrade -o requirements-production.lock
 	@rm -rf .venv-lock
 
 clean: ## Remove what was installed and the local data
