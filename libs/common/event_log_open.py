@@ -2,14 +2,19 @@
 
 from libs.common.errors import NotStarted
 from libs.common.event_log import EventLog
+from libs.common.event_log_kafka import KafkaEventLog
+from libs.common.event_log_kafka_access import KafkaAccess
 from libs.common.event_log_postgres import PostgresEventLog
 
 
-def event_log(url: str, *, name: str, retention_days: int = 7) -> EventLog:
-    """The log at ``url`` (postgresql://…), not yet open. ``name`` says in the engine's own tools who we are.
+def event_log(url: str, *, name: str, retention_days: int = 7, kafka: KafkaAccess | None = None) -> EventLog:
+    """The log at ``url``, not yet open: postgresql://… or kafka://host:port[,host:port], to which ``kafka`` says how
+    to get in. ``name`` says in the engine's own tools who we are.
 
     Raises NotStarted when no engine understands the address.
     """
-    if not url.startswith("postgresql://"):
-        raise NotStarted("The address of the event log must begin with postgresql://; correct KIZASHI_LOG_URL.")
-    return PostgresEventLog(url, name=name, retention_days=retention_days)
+    if url.startswith("postgresql://"):
+        return PostgresEventLog(url, name=name, retention_days=retention_days)
+    if url.startswith("kafka://"):
+        return KafkaEventLog(url, kafka or KafkaAccess(), name=name)
+    raise NotStarted("The address of the event log must begin with postgresql:// or kafka://; correct KIZASHI_LOG_URL.")

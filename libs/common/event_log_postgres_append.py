@@ -13,8 +13,8 @@ from typing import NamedTuple
 import asyncpg
 
 from libs.common.errors import RetryLater
+from libs.common.event_log_metrics import append_seconds, appended
 from libs.common.event_log_postgres_session import DEADLINE_SECONDS, LogSession
-from libs.common.observability import REGISTRY, Counter, Histogram
 
 ROWS_PER_TRANSACTION = 5_000
 BYTES_PER_TRANSACTION = 4_000_000
@@ -22,9 +22,6 @@ ROW_OVERHEAD_BYTES = 100
 """Of the objects that hold a record while it waits."""
 MAX_WAITING_BYTES = 64_000_000
 """More than this is refused at once: PostgreSQL is seconds behind, and memory is not the place to wait."""
-
-_appended = Counter("kizashi_log_appended_records_total", "Records made durable by this process", registry=REGISTRY)
-_transactions = Histogram("kizashi_log_append_seconds", "Time of one transaction of appends", registry=REGISTRY)
 
 
 class Row(NamedTuple):
@@ -96,7 +93,7 @@ class Appender:
                 self._news.clear()
                 continue
             try:
-                with _transactions.time():
+                with append_seconds.time():
                     await self._store([row for waiting in gathered for row in waiting.rows])
             except asyncio.CancelledError:
                 for waiting in gathered:
@@ -106,7 +103,7 @@ class Appender:
                 for waiting in gathered:
                     _fail(waiting, exc)
             else:
-                _appended.inc(sum(len(waiting.rows) for waiting in gathered))
+                appended.inc(sum(len(waiting.rows) for waiting in gathered))
                 for waiting in gathered:
                     if not waiting.durable.done():
                         waiting.durable.set_result(None)

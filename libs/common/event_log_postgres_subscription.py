@@ -13,8 +13,9 @@ import msgspec
 
 from libs.common.errors import PositionLost, RetryLater
 from libs.common.event_log import Batch, ReadRecord, StartAt, TopicPartition
+from libs.common.event_log_metrics import behind
 from libs.common.event_log_postgres_session import LogSession
-from libs.common.observability import REGISTRY, Gauge, get_logger
+from libs.common.observability import get_logger
 from libs.common.sharing import Sharing
 from libs.common.topics import Topic
 
@@ -26,9 +27,6 @@ SLOWEST_POLL_SECONDS = 0.05
 NOTE_SECONDS = 1.0
 """Between two notes for retention and lag tools of how far the group is."""
 
-_behind = Gauge(
-    "kizashi_log_behind_records", "Records that wait in this member's partitions", ["group", "topic"], registry=REGISTRY
-)
 _NO_HEADERS: Mapping[str, bytes] = MappingProxyType({})
 _headers_decoder = msgspec.msgpack.Decoder(dict[str, bytes])
 
@@ -171,8 +169,8 @@ class PostgresSubscription:
         for owned in self._owned.values():
             owned.earliest, owned.next = found[owned.number]["earliest"], found[owned.number]["next"]
         for topic in self._topics:
-            behind = (owned.behind for owned in self._owned.values() if owned.source.topic == topic)
-            _behind.labels(self._group, topic).set(sum(behind))
+            waiting = (owned.behind for owned in self._owned.values() if owned.source.topic == topic)
+            behind.labels(self._group, topic).set(sum(waiting))
         now = monotonic()
         for owned in self._owned.values():
             owned.check(now)

@@ -9,27 +9,42 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.kafka import EmbeddedKafka
 from tests.conftest import TestDatabase
-from tests.contracts.log_engines import Engine, FragileEngine, FragilePostgresEngine, PostgresEngine
+from tests.contracts.log_engines import (
+    Engine,
+    FragileEngine,
+    FragileKafkaEngine,
+    FragilePostgresEngine,
+    KafkaEngine,
+    PostgresEngine,
+)
 
 
-@pytest.fixture(params=["postgres_engine"])
+@pytest.fixture(params=["postgres", "kafka"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Every engine in turn; a new one needs a fixture and its name here."""
-    made: Engine = request.getfixturevalue(request.param)
+    made: Engine = request.getfixturevalue(f"{request.param}_engine")
     return made
 
 
-@pytest.fixture(params=["fragile_postgres_engine"])
+@pytest.fixture(params=["postgres", "kafka"])
 def fragile_engine(request: pytest.FixtureRequest) -> FragileEngine:
     """Every engine in turn, on a server of its own."""
-    made: FragileEngine = request.getfixturevalue(request.param)
+    made: FragileEngine = request.getfixturevalue(f"fragile_{request.param}_engine")
     return made
 
 
 @pytest.fixture
 async def postgres_engine(database: TestDatabase) -> AsyncIterator[PostgresEngine]:
     made = PostgresEngine(database.url, database.owner_url)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def kafka_engine(kafka: EmbeddedKafka, database: TestDatabase) -> AsyncIterator[KafkaEngine]:
+    made = await KafkaEngine.make(kafka, database.url)
     yield made
     await made.close()
 
@@ -49,3 +64,12 @@ async def fragile_postgres_engine(home: Path) -> AsyncIterator[FragilePostgresEn
     yield made
     await made.close()
     made.stop()
+
+
+@pytest.fixture
+async def fragile_kafka_engine(
+    home: Path, kafka_jars: Path, database: TestDatabase
+) -> AsyncIterator[FragileKafkaEngine]:
+    made = await FragileKafkaEngine.make_with_broker(home / "kafka", database.url, kafka_jars)
+    yield made
+    await made.close()

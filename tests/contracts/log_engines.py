@@ -1,25 +1,36 @@
-"""What the contract suite of the event log needs of an engine besides the port, and how PostgreSQL does it."""
+"""What the contract suite of the event log needs of an engine besides the port, and how each engine does it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 import asyncpg
 import psutil
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition as KafkaPartition
 
-from deploy.local.postgres import EmbeddedPostgres, start
+from deploy.local.kafka import EmbeddedKafka
+from deploy.local.kafka import start as start_kafka
+from deploy.local.postgres import EmbeddedPostgres
+from deploy.local.postgres import start as start_postgres
 from libs.common.event_log import EventLog, Record, TopicPartition
-from libs.common.event_log_open import event_log
+from libs.common.event_log_kafka_access import brokers_of
+from libs.common.event_log_kafka_topics import create_topics
 from libs.common.migrate import migrate
+from libs.common.topics import Topic
 from tests.conftest import LOGIN, OWNER
+from tests.contracts.log_address import LogAddress
 
 
 class Engine(Protocol):
     """A log of its own for one test."""
 
-    url: str
+    address: LogAddress
 
     async def client(self) -> EventLog:
         """One more open client, closed when the test ends."""
@@ -47,14 +58,15 @@ class FragileEngine(Engine, Protocol):
     def start(self) -> None: ...
 
 
-class PostgresEngine:
-    def __init__(self, url: str, owner_url: str) -> None:
-        self.url = url
-        self._owner_url = owner_url
+class _Clients:
+    """The open clients of a log."""
+
+    def __init__(self, address: LogAddress) -> None:
+        self.address = address
         self._clients: list[EventLog] = []
 
     async def client(self) -> EventLog:
-        log = event_log(self.url, name=f"test {len(self._clients)}")
+        log = self.address.log(f"test {len(self._clients)}")
         self._clients.append(log)
         await log.open()
         return log
@@ -62,6 +74,12 @@ class PostgresEngine:
     async def close(self) -> None:
         for log in self._clients:
             await log.close()
+
+
+class PostgresEngine(_Clients):
+    def __init__(self, url: str, owner_url: str) -> None:
+        super().__init__(LogAddress(url))
+        self._owner_url = owner_url
 
     async def expire(self, source: TopicPartition) -> None:
         """The records become those of a day long gone, which retention then drops as no group needs them."""
@@ -101,7 +119,7 @@ class FragilePostgresEngine(PostgresEngine):
 
     @classmethod
     async def make(cls, data: Path) -> FragilePostgresEngine:
-        server = start(data)
+        server = start_postgres(data)
         await migrate(server.url(OWNER, "postgres"), LOGIN)
         return cls(server, data)
 
@@ -117,9 +135,107 @@ class FragilePostgresEngine(PostgresEngine):
         self._server.stop()
 
     def start(self) -> None:
-        self._server = start(self._data)
+        self._server = start_postgres(self._data)
 
     def _processes(self) -> Sequence[psutil.Process]:
         """The postmaster first, so that it starts no others meanwhile."""
         postmaster = psutil.Process(self._server.pid)
         return [postmaster, *postmaster.children(recursive=True)]
+
+
+class KafkaEngine(_Clients):
+    """Topics of its own on a broker that others use too. Make it with ``made``."""
+
+    def __init__(self, broker: EmbeddedKafka, locks_url: str) -> None:
+        super().__init__(LogAddress(broker.url, locks_url, f"test-{uuid.uuid4().hex[:8]}."))
+
+    @classmethod
+    async def make(cls, broker: EmbeddedKafka, locks_url: str) -> KafkaEngine:
+        engine = cls(broker, locks_url)
+        await create_topics(engine.address.url, engine.address.kafka, retention_days=7)
+        return engine
+
+    async def close(self) -> None:
+        await super().close()
+        async with self.admin() as admin:
+            await admin.delete_topics([self.name_of(topic) for topic in Topic])
+
+    def name_of(self, topic: Topic) -> str:
+        return self.address.kafka.name_of(topic)
+
+    def on_kafka(self, source: TopicPartition) -> KafkaPartition:
+        return KafkaPartition(self.name_of(source.topic), source.partition)
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=brokers_of(self.address.url))
+        await admin.start()
+        try:
+            yield admin
+        finally:
+            await admin.close()
+
+    @asynccontextmanager
+    async def transactional_producer(self) -> AsyncIterator[AIOKafkaProducer]:
+        """Whose transactions end with markers, which take offsets and are no records."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=brokers_of(self.address.url), transactional_id=f"test {uuid.uuid4()}"
+        )
+        await producer.start()
+        try:
+            yield producer
+        finally:
+            await producer.stop()
+
+    async def append_in_transaction(
+        self, source: TopicPartition, records: Sequence[Record], *, abort: bool = False
+    ) -> None:
+        async with self.transactional_producer() as producer:
+            await producer.begin_transaction()
+            for one in records:
+                await producer.send_and_wait(
+                    self.name_of(source.topic), one.value, one.key, source.partition, headers=list(one.headers.items())
+                )
+            if abort:
+                await producer.abort_transaction()
+            else:
+                await producer.commit_transaction()
+
+    async def expire(self, source: TopicPartition) -> None:
+        async with self.admin() as admin:
+            await admin.delete_records({self.on_kafka(source): RecordsToDelete(-1)})
+
+    async def append_around_hole(self, source: TopicPartition, before: Record, after: Record) -> None:
+        await self.append_in_transaction(source, [before])
+        await (await self.client()).append(source.topic, [after], source.partition)
+
+
+class FragileKafkaEngine(KafkaEngine):
+    """Its broker is its own, durable, and may be stopped and frozen."""
+
+    def __init__(self, broker: EmbeddedKafka, locks_url: str, jars: Path) -> None:
+        super().__init__(broker, locks_url)
+        self._broker = broker
+        self._jars = jars
+
+    @classmethod
+    async def make_with_broker(cls, folder: Path, locks_url: str, jars: Path) -> FragileKafkaEngine:
+        engine = cls(start_kafka(folder, jars=jars), locks_url, jars)
+        await create_topics(engine.address.url, engine.address.kafka, retention_days=7)
+        return engine
+
+    async def close(self) -> None:
+        await _Clients.close(self)
+        self._broker.stop()
+
+    def freeze(self) -> None:
+        self._broker.freeze()
+
+    def thaw(self) -> None:
+        self._broker.thaw()
+
+    def stop(self) -> None:
+        self._broker.stop()
+
+    def start(self) -> None:
+        self._broker = start_kafka(self._broker.folder, jars=self._jars)

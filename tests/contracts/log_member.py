@@ -1,9 +1,9 @@
 """A process that appends to an event log or reads from it, for tests that kill or freeze one.
 
-``python -m tests.contracts.log_member read URL GROUP TOPIC`` prints a JSON line for every change of what it owns,
+``python -m tests.contracts.log_member read ADDRESS GROUP TOPIC`` prints a JSON line for every change of what it owns,
 ``{"owned": [0, 1]}``, and for every batch, ``{"partition": 0, "values": ["a"]}``.
-``python -m tests.contracts.log_member append URL TOPIC PARTITION`` appends 0, 1, 2, … one by one without end and prints
-``{"durable": 0}`` after each.
+``python -m tests.contracts.log_member append ADDRESS TOPIC PARTITION`` appends 0, 1, 2, … one by one without end and
+prints ``{"durable": 0}`` after each. An address is a LogAddress as text.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import structlog
 
 from libs.common.errors import RetryLater
 from libs.common.event_log import EventLog, Record, TopicPartition
-from libs.common.event_log_open import event_log
 from libs.common.topics import Topic
+from tests.contracts.log_address import LogAddress
 
 
 def say(**fields: object) -> None:
@@ -52,8 +52,8 @@ async def append(log: EventLog, topic: Topic, partition: int) -> None:
         say(durable=number)
 
 
-async def main(what: str, url: str, *arguments: str) -> None:
-    log = event_log(url, name=f"member {what}")
+async def main(what: str, address: str, *arguments: str) -> None:
+    log = LogAddress.parse(address).log(f"member {what}")
     await log.open()
     match what, arguments:
         case "read", (group, topic):

@@ -18,7 +18,6 @@ import pytest
 from libs.common.clock import wall_now
 from libs.common.errors import InvalidEvent, PositionLost, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Batch, EventLog, ReadRecord, Record, Subscription, TopicPartition
-from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
 from libs.common.topics import PARTITIONS, Topic, partition_of
 from tests.contracts.log_engines import Engine, FragileEngine
@@ -241,7 +240,7 @@ async def test_a_reader_at_the_end_skips_nothing_while_many_append(engine: Engin
 
 async def test_what_a_killed_process_was_told_to_be_durable_is_there(engine: Engine) -> None:
     log = await engine.client()
-    async with process("append", engine.url, TOPIC, "0") as writer:
+    async with process("append", str(engine.address), TOPIC, "0") as writer:
 
         async def well_on_its_way() -> bool:
             return writer.durable >= 50
@@ -258,7 +257,7 @@ async def test_what_a_killed_process_was_told_to_be_durable_is_there(engine: Eng
 
 async def test_a_frozen_writer_delays_nobody(engine: Engine) -> None:
     log = await engine.client()
-    async with process("append", engine.url, TOPIC, "0") as writer:
+    async with process("append", str(engine.address), TOPIC, "0") as writer:
         for _ in range(5):
             seen = writer.durable
 
@@ -551,7 +550,7 @@ async def test_a_dropped_partition_is_taken_again_and_its_position_asked_again(e
 
 async def test_a_killed_members_partitions_move_on_at_once(engine: Engine) -> None:
     log = await engine.client()
-    async with reading(log) as survivor, process("read", engine.url, "group", TOPIC) as victim:
+    async with reading(log) as survivor, process("read", str(engine.address), "group", TOPIC) as victim:
         await shared_with(survivor, victim)
         await victim.end()
         began = monotonic()
@@ -561,7 +560,7 @@ async def test_a_killed_members_partitions_move_on_at_once(engine: Engine) -> No
 
 async def test_a_frozen_members_partitions_move_on_and_it_joins_again(engine: Engine) -> None:
     log = await engine.client()
-    async with reading(log) as survivor, process("read", engine.url, "group", TOPIC) as victim:
+    async with reading(log) as survivor, process("read", str(engine.address), "group", TOPIC) as victim:
         await shared_with(survivor, victim)
         victim.signal(signal.SIGSTOP)
         began = monotonic()
@@ -599,7 +598,7 @@ async def test_the_log_has_one_identity(engine: Engine) -> None:
 
 async def test_a_frozen_engine_is_an_error_within_the_deadline_and_no_hang(fragile_engine: FragileEngine) -> None:
     log, other = await fragile_engine.client(), await fragile_engine.client()
-    newcomer = event_log(fragile_engine.url, name="newcomer")
+    newcomer = fragile_engine.address.log("newcomer")
     await log.append(TOPIC, numbered(1), partition=0)
 
     async def seconds_to_error(call: Awaitable[object]) -> float:
@@ -668,7 +667,7 @@ async def test_a_client_survives_a_restart_of_the_engine_and_so_does_the_data(fr
         with pytest.raises(RetryLater):
             await _read_on(subscription)
         with pytest.raises(RetryLater):
-            await event_log(fragile_engine.url, name="newcomer").open()
+            await fragile_engine.address.log("newcomer").open()
         assert monotonic() - began < 2 * DEADLINE_SECONDS
     fragile_engine.start()
 

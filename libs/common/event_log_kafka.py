@@ -1,0 +1,102 @@
+"""The event log on Apache Kafka: the engine for more than one machine.
+
+Positions are Kafka's offsets. Who reads which partition is shared by advisory locks of PostgreSQL, as on the other
+engine (docs/adr/0010); Kafka's consumer groups only show its own tools how far we are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+
+from libs.common.errors import NotStarted, RetryLater
+from libs.common.event_log import Record, StartAt, TopicPartition
+from libs.common.event_log_kafka_access import KafkaAccess
+from libs.common.event_log_kafka_append import Appender
+from libs.common.event_log_kafka_client import KafkaClient
+from libs.common.event_log_kafka_commits import Commits
+from libs.common.event_log_kafka_places import Places
+from libs.common.event_log_kafka_subscription import KafkaSubscription, make_consumer
+from libs.common.ownership import LockSession
+from libs.common.sharing import Sharing
+from libs.common.topics import Topic
+
+
+class KafkaEventLog:
+    """One process's access to the log: a client that asks, a producer, and a consumer per subscription.
+
+    Retention is the topics' own (``kizashi log create``): Kafka drops what is old whether it was read or not.
+    Raises NotStarted when the address or the access is no good.
+    """
+
+    def __init__(self, url: str, access: KafkaAccess, *, name: str) -> None:
+        self._access = access
+        self._name = name
+        self._arguments = access.client_arguments(url)
+        self._client = KafkaClient(self._arguments, f"{name} log")
+        self._places = Places(self._client, access)
+        self._appender = Appender(self._arguments, f"{name} log writer")
+        self._opened = False
+
+    async def open(self) -> None:
+        await self._places.identities(list(Topic))
+        await self._appender.open()
+        self._opened = True
+
+    async def close(self) -> None:
+        await self._appender.close()
+        await self._client.close()
+
+    async def identity(self, topic: Topic) -> str:
+        """Asked anew each time. Raises NotStarted when the topic is missing or has other partitions."""
+        self._check_open()
+        return await self._places.identity(topic)
+
+    async def append(self, topic: Topic, records: Sequence[Record], partition: int | None = None) -> None:
+        self._check_open()
+        await self._appender.append(self._access.name_of(topic), records, partition)
+
+    async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
+        self._check_open()
+        return await self._places.ends(topics)
+
+    async def starts(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
+        self._check_open()
+        return await self._places.starts(topics)
+
+    async def appended_at(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, datetime]:
+        self._check_open()
+        return await self._places.appended_at(positions)
+
+    @contextlib.asynccontextmanager
+    async def subscribe(
+        self, group: str, topics: Sequence[Topic], start_at: StartAt
+    ) -> AsyncIterator[KafkaSubscription]:
+        self._check_open()
+        if not self._access.locks_url:
+            raise NotStarted("Who reads from Kafka needs a PostgreSQL whose locks share the partitions.")
+        locks = LockSession(self._access.locks_url, f"{self._name} log owner")
+        try:
+            await locks.open()
+            subscription = KafkaSubscription(
+                group,
+                topics,
+                start_at,
+                Sharing(group, topics, locks),
+                make_consumer(self._arguments, f"{self._name} log reader"),
+                self._access,
+                self._places,
+                Commits(group, self._client, self._access),
+            )
+            try:
+                await subscription.join()
+                yield subscription
+            finally:
+                await subscription.leave()
+        finally:
+            await locks.close()
+
+    def _check_open(self) -> None:
+        if not self._opened:
+            raise RetryLater("the event log is not open")
