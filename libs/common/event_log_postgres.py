@@ -65,7 +65,8 @@ class PostgresEventLog:
 
     async def _meet(self) -> None:
         """Learn what the database knows, and whether it is what this release expects."""
-        identity = await self._reader.fetch("SELECT id FROM log.identity")
+        identity = await self._reader.fetch("SELECT id, moved_to FROM log.identity")
+        _refuse_moved(identity[0]["moved_to"])
         rows = await self._reader.fetch("SELECT topic, number FROM log.topic_partition ORDER BY topic, partition")
         self._numbers = {topic: [row["number"] for row in rows if row["topic"] == topic] for topic in Topic}
         for topic, numbers in self._numbers.items():
@@ -102,6 +103,9 @@ class PostgresEventLog:
         await self._appender.append(rows)
 
     async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
+        """Raises NotStarted too, so that a process which was forgotten on a log that was moved away ends."""
+        moved = await self._reader.fetch("SELECT moved_to FROM log.identity")
+        _refuse_moved(moved[0]["moved_to"])
         return await self._borders("next", topics)
 
     async def starts(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
@@ -147,6 +151,10 @@ class PostgresEventLog:
         finally:
             await locks.close()
 
+    async def forget(self, group: str) -> None:
+        """That the group was ever here: a group that never comes again must not hold retention back."""
+        await self._reader.fetch("DELETE FROM log.group_position WHERE group_name = $1", group)
+
     def _numbers_of(self, topic: Topic) -> Sequence[int]:
         """By which the database knows the topic's partitions."""
         if not self._numbers:
@@ -168,3 +176,11 @@ class PostgresEventLog:
                     else:
                         logger.info("day_dropped", day=str(day))
             await asyncio.sleep(UPKEEP_SECONDS)
+
+
+def _refuse_moved(place: str | None) -> None:
+    if place is not None:
+        raise NotStarted(
+            f"The event log of this database was moved to {place}; set KIZASHI_LOG_URL to where it is now (kizashi log "
+            "move tells how far a move is, and brings it back)."
+        )

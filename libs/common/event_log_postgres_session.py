@@ -15,6 +15,8 @@ DEADLINE_SECONDS = 5.0
 """For one call, connecting included."""
 SERVER_DIED = asyncpg.InternalClientError
 """What asyncpg raises, beside its own errors, when the server is killed in the middle of an exchange."""
+MOVED_STATE = "55000"
+"""SQLSTATE of an append to a log that was moved; the server's sentence says where to."""
 
 
 class LogSession:
@@ -49,6 +51,8 @@ class LogSession:
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SERVER_DIED) as exc:
             if isinstance(exc, asyncpg.PostgresError) and not is_world_at_fault(exc):
                 raise _named(exc) from exc
+            if isinstance(exc, asyncpg.PostgresError) and exc.sqlstate == MOVED_STATE:
+                raise RetryLater(str(exc)) from exc
             raise RetryLater(f"the event log's PostgreSQL does not answer: {exc or 'deadline passed'}") from exc
 
     async def _fetch(self, statement: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
@@ -83,6 +87,7 @@ def _named(exc: asyncpg.PostgresError) -> Exception:
         asyncpg.InvalidCatalogNameError,
         asyncpg.InvalidSchemaNameError,
         asyncpg.UndefinedTableError,
+        asyncpg.UndefinedColumnError,
         asyncpg.UndefinedFunctionError,
         asyncpg.InsufficientPrivilegeError,
         asyncpg.InvalidParameterValueError,  # the role does not exist

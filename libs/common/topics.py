@@ -1,5 +1,6 @@
 """The topics of the event log, and which partition of a topic a key belongs to."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 
@@ -27,6 +28,16 @@ class Topic(StrEnum):
     def dead_letters(self) -> "Topic":
         """Where records of this topic go that its readers refuse."""
         return self if self.value.endswith("-dlq") else Topic(f"{self.value}-dlq")
+
+
+READERS: Mapping[Topic, str] = {
+    Topic.TELEMETRY: "health",
+    Topic.TELEMETRY_IMPORT: "health",
+    Topic.HEALTH: "playbook",
+    Topic.TOUCHES: "notify",
+    Topic.DELIVERIES: "playbook",
+}
+"""The service whose group reads each topic. Nobody reads the dead-letter topics: they are there to be looked at."""
 
 
 @lru_cache(maxsize=65536)

@@ -1,0 +1,526 @@
+"""An installation is moved to another event log with records and outbox rows on their way: everything counts once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+
+import asyncpg
+import pytest
+import structlog
+
+from deploy.local.postgres import EmbeddedPostgres
+from libs.common import failpoints
+from libs.common.db import Database
+from libs.common.errors import NotStarted, RetryLater
+from libs.common.event_log import EventLog, ReadRecord, Record, TopicPartition
+from libs.common.event_log_open import event_log
+from libs.common.events import encode
+from libs.common.log_move import Destination, LogMove
+from libs.common.log_move_origin import PostgresOrigin, place_of
+from libs.common.outbox import Relay
+from libs.common.testing import eventually
+from libs.common.topics import Topic
+from tests.conftest import LOGIN, OWNER
+from tests.integration.common.conftest import World, world
+from tests.integration.common.member import Member, alive, ended, frozen, processes, thaw
+from tests.integration.common.tally import echo, publish, tally, telemetry, worker
+
+__all__ = ["world"]
+
+READERS = {Topic.TELEMETRY: "tally", Topic.TOUCHES: "echo"}
+EVENTS = 600
+TOPICS = list(Topic)
+
+
+@dataclass(frozen=True)
+class NewLog:
+    """Where an installation may move to: how a client of it is made, in whatever process."""
+
+    url: str
+
+    def client(self, name: str = "test") -> EventLog:
+        return event_log(self.url, name=name)
+
+
+@pytest.fixture
+async def new_log(postgres: EmbeddedPostgres) -> AsyncIterator[NewLog]:
+    """A log in a database of its own."""
+    name = f"test_log_{uuid.uuid4().hex[:12]}"
+    owner = await asyncpg.connect(postgres.url(OWNER, "postgres"))
+    await owner.execute(f"CREATE DATABASE {name} TEMPLATE template_kizashi STRATEGY file_copy")
+    inside = await asyncpg.connect(postgres.url(OWNER, name))
+    await inside.execute("UPDATE log.identity SET id = gen_random_uuid()")  # else it is that of the template
+    await inside.close()
+    yield NewLog(postgres.url(LOGIN, name))
+    await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await owner.close()
+
+
+@dataclass(frozen=True)
+class Mover:
+    """One run of the command."""
+
+    owner_url: str
+    new: NewLog
+    failpoints: str = ""
+    give_up: bool = False
+
+    async def run(self, *, dry: bool = False) -> Sequence[str]:
+        """What it says."""
+        said: list[str] = []
+        move = LogMove(self.owner_url, PostgresOrigin(self.owner_url), readers=READERS, tell=said.append)
+        if self.give_up:
+            await move.give_up()
+        else:
+            await move.run(Destination(self.new.client("kizashi log move"), place_of(self.new.url)), dry=dry)
+        return said
+
+
+def _run(mover: Mover) -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    failpoints.arm(mover.failpoints, "test")
+    asyncio.run(mover.run())
+
+
+@contextlib.asynccontextmanager
+async def moving(mover: Mover) -> AsyncIterator[BaseProcess]:
+    process = processes.Process(target=_run, args=(mover,))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        await ended(process)
+        process.close()
+
+
+@dataclass
+class Installation:
+    """The two services that count, on the old log or on the new one."""
+
+    world: World
+    new: NewLog
+    published: int = 0
+    echo_worker: Database = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.echo_worker = worker(self.world.url, "echo")
+
+    def mover(self, at: str = "", *, give_up: bool = False) -> Mover:
+        return Mover(self.world.owner_url, self.new, at, give_up)
+
+    async def publish(self, count: int) -> None:
+        first = self.published
+        self.published += count
+        await publish(self.world.log, [telemetry(n) for n in range(first, first + count)])
+
+    async def publish_on_old(self, frozen_events: int) -> None:
+        """Events that freeze a member that is told to freeze."""
+        log = event_log(self.world.url, name="test")
+        await log.open()
+        first = self.published
+        self.published += frozen_events
+        await publish(log, [telemetry(n, event="freeze") for n in range(first, first + frozen_events)])
+        await log.close()
+
+    async def effects(self, service: str, count: int) -> None:
+        async def enough() -> bool:
+            return bool(await self.world.ask(f"SELECT count(*) >= $1 FROM {service}.effect", count))
+
+        await eventually(enough, within_seconds=20, what=f"{count} effects of {service}")
+
+    async def get_halfway(self) -> None:
+        """Some events are through, some wait in each topic, some in the outbox; then everything stops."""
+        world = self.world
+        relay = Relay("tally", world.worker, world.log, world.url)
+        await self.publish(EVENTS)
+        async with world.running(
+            tally(world.log, world.worker, batch_size=10), relay, echo(world.log, self.echo_worker)
+        ):
+            await self.effects("echo", EVENTS // 6)
+        async with world.running(tally(world.log, world.worker, batch_size=10), relay):
+            await self.effects("tally", EVENTS // 3)
+        async with world.running(tally(world.log, world.worker, batch_size=10)):
+            await self.effects("tally", EVENTS // 2)
+        await self.publish(EVENTS // 10)
+        await world.log.append(Topic.TELEMETRY_DLQ, [Record(b"1:x", b"rejected", {"reason": b"no"})], 3)
+        assert await world.ask("SELECT count(*) FROM tally.outbox") > 0
+        assert await self.waiting(Topic.TELEMETRY) > 0
+        assert await self.waiting(Topic.TOUCHES) > 0
+        await self.stop()
+
+    async def stop(self) -> None:
+        await self.world.log.close()
+        await self.world.worker.close()
+        await self.echo_worker.close()
+
+    async def waiting(self, topic: Topic) -> int:
+        """Records of the old log that the topic's reader has not read."""
+        service = READERS[topic]
+        count: int = await self.world.ask(
+            f"SELECT sum(l.next - coalesce(p.next, 0))::bigint FROM log.topic_partition l "
+            f"LEFT JOIN {service}.consumer_position p USING (topic, partition) WHERE topic = $1",
+            topic.value,
+        )
+        return count
+
+    # --- on the new log ---
+
+    async def go_on(self) -> None:
+        """Start the services on the new log and wait until everything is through."""
+        world = self.world
+        log = self.new.client()
+        await log.open()
+        try:
+            async with world.running(
+                tally(log, world.worker), echo(log, self.echo_worker), Relay("tally", world.worker, log, world.url)
+            ):
+                await publish(log, [telemetry(n) for n in range(self.published, self.published + 50)])
+                self.published += 50
+                await eventually(lambda: self._through(log), within_seconds=30, what="everything is through")
+        finally:
+            await log.close()
+            await self.stop()
+
+    async def _through(self, log: EventLog) -> bool:
+        ends = await log.ends(list(READERS))
+        for source, end in ends.items():
+            at = await self.world.ask(
+                f"SELECT next FROM {READERS[source.topic]}.consumer_position WHERE topic = $1 AND partition = $2",
+                source.topic.value,
+                source.partition,
+            )
+            if at != end:
+                return False
+        return bool(await self.world.ask("SELECT count(*) = 0 FROM tally.outbox"))
+
+    async def assert_once(self) -> None:
+        once = {f"message-{n}": 1 for n in range(self.published)}
+        assert await self.world.times("tally") == once
+        assert await self.world.times("echo") == once
+        assert await self.world.letters() == []
+
+    async def held(self, topic: Topic) -> dict[TopicPartition, list[tuple[bytes, bytes, dict[str, bytes]]]]:
+        """All records of the new log's topic."""
+        log = self.new.client()
+        await log.open()
+        starts, ends = await log.starts([topic]), await log.ends([topic])
+        found: dict[TopicPartition, list[ReadRecord]] = {source: [] for source in ends}
+        positions = dict(starts)
+
+        async def begin(source: TopicPartition) -> int:
+            return starts[source]
+
+        async with log.subscribe("looking", [topic], begin) as subscription:
+            while any(positions[source] < end for source, end in ends.items()):
+                batch = await subscription.next_batch(1000, 1)
+                if batch is not None:
+                    found[batch.source] += batch.records
+                    positions[batch.source] = batch.end
+        await log.close()
+        return {source: [(r.key, r.value, dict(r.headers)) for r in records] for source, records in found.items()}
+
+    async def old(self, topic: Topic) -> dict[TopicPartition, list[tuple[bytes, bytes, dict[str, bytes]]]]:
+        """What the old log holds from its readers' positions on, as they are now."""
+        origin = PostgresOrigin(self.world.owner_url)
+        await origin.open()
+        found = {}
+        for source, end in (await origin.ends()).items():
+            if source.topic != topic:
+                continue
+            first = 0
+            if topic in READERS:
+                first = await self.world.ask(
+                    f"SELECT next FROM {READERS[topic]}.consumer_position WHERE topic = $1 AND partition = $2", *source
+                )
+            records = await origin.read(source, first or 0, end)
+            found[source] = [(r.key, r.value, dict(r.headers)) for r in records]
+        await origin.close()
+        return found
+
+
+@pytest.fixture
+async def installation(world: World, new_log: NewLog) -> AsyncIterator[Installation]:
+    made = Installation(world, new_log)
+    await made.get_halfway()
+    yield made
+    await made.stop()
+
+
+# --- the way ---
+
+
+async def test_what_was_on_its_way_goes_on_in_the_new_log_and_counts_once(installation: Installation) -> None:
+    lag = {topic: await installation.old(topic) for topic in TOPICS}
+    caught_up = await installation.world.owner.fetch(
+        "UPDATE tally.consumer_position SET caught_up_to = now(), refused_in_a_row = 7 "
+        "RETURNING partition, caught_up_to"
+    )
+    said = await installation.mover().run()
+    assert "Moved:" in said[-1]
+    assert {topic: await installation.held(topic) for topic in TOPICS} == lag, "keys, values, headers, places, order"
+    kept = await installation.world.owner.fetch(
+        "SELECT partition, caught_up_to, refused_in_a_row FROM tally.consumer_position"
+    )
+    assert Counter((row[0], row[1], row[2]) for row in kept) == Counter((row[0], row[1], 7) for row in caught_up)
+    await installation.go_on()
+    await installation.assert_once()
+    assert "already" in (await installation.mover().run())[-1], "to repeat it does no harm"
+
+
+async def test_a_dry_run_says_what_would_be_moved_and_changes_nothing(installation: Installation) -> None:
+    before = await installation.world.owner.fetch("SELECT * FROM tally.consumer_position ORDER BY partition")
+    said = "\n".join(await installation.mover().run(dry=True))
+    assert f"telemetry: {await installation.waiting(Topic.TELEMETRY):,} records that tally has not read" in said
+    assert "telemetry-dlq: 1 records that nobody reads" in said
+    assert "outbox of tally: " in said
+    assert await installation.world.ask("SELECT moved_to FROM log.identity") is None
+    assert await installation.world.owner.fetch("SELECT * FROM tally.consumer_position ORDER BY partition") == before
+    assert all(not records for records in (await installation.held(Topic.TELEMETRY)).values())
+
+
+# --- killed ---
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "log_move.sealed",
+        "log_move.planned",
+        "log_move.appended",
+        "log_move.appended:7",
+        "log_move.copied",
+        "log_move.before_commit",
+        "log_move.switched",
+    ],
+)
+async def test_killed_at_a_named_place_and_run_again(installation: Installation, point: str) -> None:
+    lag = {topic: await installation.old(topic) for topic in TOPICS}
+    async with moving(installation.mover(point)) as process:
+        assert await ended(process) == -signal.SIGKILL
+    await installation.mover().run()
+    assert {topic: await installation.held(topic) for topic in TOPICS} == lag, "nothing is copied a second time"
+    await installation.go_on()
+    await installation.assert_once()
+
+
+async def test_a_record_that_is_copied_twice_has_its_effect_once(installation: Installation) -> None:
+    """As when the log stores late what it had not acknowledged to a move that was killed."""
+    await installation.mover().run()
+    log = installation.new.client()
+    await log.open()
+    twice = 0
+    for topic in READERS:
+        for source, records in (await installation.held(topic)).items():
+            await log.append(topic, [Record(*record) for record in records[:5]], source.partition)
+            twice += len(records[:5])
+    await log.close()
+    assert twice > 50
+    await installation.go_on()
+    await installation.assert_once()
+
+
+async def test_what_the_new_log_was_given_meanwhile_stays_there(installation: Installation) -> None:
+    """An ingest that was started early appends beside the move; what is recognised are the copies among its records."""
+    log = installation.new.client("early")
+    await log.open()
+    async with moving(installation.mover("log_move.appended:3")) as process:
+        assert await ended(process) == -signal.SIGKILL
+    early = [telemetry(n) for n in range(installation.published, installation.published + 20)]
+    await publish(log, early)
+    installation.published += 20
+    await log.close()
+    await installation.mover().run()
+    held = Counter(value for records in (await installation.held(Topic.TELEMETRY)).values() for _, value, _ in records)
+    assert set(held.values()) == {1}
+    assert all(held[encode(event)] == 1 for event in early)
+    await installation.go_on()
+    await installation.assert_once()
+
+
+# --- who is still there ---
+
+
+async def test_it_does_not_begin_while_anybody_is_at_work(installation: Installation) -> None:
+    world = installation.world
+    relay_only = world.worker
+    await relay_only.ping()
+    with pytest.raises(NotStarted, match=r"kizashi_tally_worker \(session \d+.*Stop every service"):
+        await installation.mover().run()
+    await relay_only.close()
+    log = event_log(world.url, name="forgotten")
+    await log.open()
+    with pytest.raises(NotStarted, match="forgotten log reader"):
+        await installation.mover().run()
+    assert "To be stopped first: forgotten log reader" in (await installation.mover().run(dry=True))[-1]
+    await log.close()
+    await installation.mover().run()
+
+
+async def test_only_one_move_at_a_time(installation: Installation) -> None:
+    async with moving(installation.mover("log_move.planned=freeze")) as process:
+        await frozen(process)
+        with pytest.raises(NotStarted, match="Another kizashi log move is at work"):
+            await installation.mover().run()
+
+
+async def terminate(world: World, application: str) -> None:
+    """As when the network to a process breaks: the server ends its sessions, and the process does not know yet."""
+    await world.owner.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name LIKE $1",
+        application,
+    )
+
+    async def gone() -> bool:
+        return not await world.ask(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE $1",
+            application,
+        )
+
+    await eventually(gone, what=f"no session of {application} is left")
+
+
+async def cut_off(world: World) -> None:
+    """Whoever is connected with the login of services is not any more."""
+    await terminate(world, "member log%")
+    await terminate(world, "kizashi_tally%")
+    await terminate(world, "kizashi_echo%")
+
+
+async def test_a_forgotten_appender_is_told_where_the_log_is(installation: Installation) -> None:
+    world = installation.world
+    forgotten = event_log(world.url, name="forgotten")
+    await forgotten.open()
+    await terminate(world, "forgotten log%")
+    await installation.mover().run()
+    record = Record(b"1:a", b"value")
+    with pytest.raises(RetryLater, match=r"was moved to postgresql:///test_log.*set KIZASHI_LOG_URL"):
+        await forgotten.append(Topic.TELEMETRY, [record])
+    with pytest.raises(NotStarted, match="was moved to"):
+        await forgotten.ends([Topic.TELEMETRY])
+    await forgotten.close()
+    with pytest.raises(NotStarted, match="was moved to"):
+        await event_log(world.url, name="late").open()
+
+
+async def test_nothing_that_was_acknowledged_is_lost_however_late_it_came(installation: Installation) -> None:
+    """Appenders that no check sees go on while the log is sealed: each record is refused, or in the new log."""
+    acknowledged: list[int] = []
+
+    async def append_until_refused(lane: int) -> str:
+        sly = await asyncpg.connect(installation.world.url, server_settings={"role": "kizashi_log"})
+        for n in range(100_000):
+            number = lane * 1_000_000 + n
+            event = telemetry(number)
+            try:
+                await sly.execute(
+                    "SELECT log.append(ARRAY[$1::smallint], ARRAY[1], ARRAY[$1::smallint], ARRAY[0], ARRAY[$2::bytea], "
+                    "ARRAY[$3::bytea], ARRAY[NULL::bytea])",
+                    number % 12,
+                    event.key,
+                    encode(event),
+                )
+            except asyncpg.PostgresError as exc:
+                await sly.close()
+                return str(exc)
+            acknowledged.append(number)
+        raise AssertionError("nobody refused")
+
+    appending = [asyncio.create_task(append_until_refused(lane)) for lane in range(1, 5)]
+
+    async def under_way() -> bool:
+        return len(acknowledged) > 100
+
+    await eventually(under_way, what="appends are under way")
+    await installation.mover().run()
+    assert all("was moved to" in answer for answer in await asyncio.gather(*appending))
+    held = {value for records in (await installation.held(Topic.TELEMETRY)).values() for _, value, _ in records}
+    assert all(encode(telemetry(number)) in held for number in acknowledged)
+
+
+async def test_a_zombie_that_wakes_after_the_move_changes_nothing(installation: Installation) -> None:
+    await installation.publish_on_old(1)
+    async with alive(Member(installation.world.url, freeze="before the transaction")) as zombie:
+        await frozen(zombie)
+        await cut_off(installation.world)
+        await installation.mover().run()
+        positions = "SELECT array_agg(p ORDER BY p.topic, p.partition) FROM {}.consumer_position p"
+        before = [await installation.world.ask(positions.format(service)) for service in ("tally", "echo")]
+        thaw(zombie)
+        assert await ended(zombie, within_seconds=30) == 1
+        assert [await installation.world.ask(positions.format(service)) for service in ("tally", "echo")] == before
+    await installation.go_on()
+    await installation.assert_once()
+
+
+async def test_a_zombie_that_wakes_in_the_middle_of_the_move_doubles_nothing(installation: Installation) -> None:
+    """Until the switch the compare-and-set of its batch succeeds: what was copied besides is known by its claims."""
+    await installation.publish_on_old(1)
+    async with alive(Member(installation.world.url, freeze="before the transaction")) as zombie:
+        await frozen(zombie)
+        await cut_off(installation.world)
+        async with moving(installation.mover("log_move.planned=freeze")) as mover:
+            await frozen(mover)
+            before = await installation.world.ask("SELECT count(*) FROM tally.effect")
+            thaw(zombie)
+            await installation.effects("tally", before + 1)
+            zombie.kill()
+            await ended(zombie)
+            thaw(mover)
+            assert await ended(mover) in (0, 1), "done, or it lost its lock while it was frozen"
+    await cut_off(installation.world)
+    await installation.mover().run()
+    await installation.go_on()
+    await installation.assert_once()
+
+
+# --- refusals, and the way back ---
+
+
+async def test_the_same_log_is_no_destination(installation: Installation) -> None:
+    same = Mover(installation.world.owner_url, NewLog(installation.world.url))
+    with pytest.raises(NotStarted, match="is the log that is to be moved"):
+        await same.run()
+
+
+async def test_a_position_outside_of_the_old_log_is_not_moved(installation: Installation) -> None:
+    await installation.world.owner.execute("UPDATE tally.consumer_position SET next = 100000 WHERE partition = 4")
+    with pytest.raises(NotStarted, match=r"tally is at 100000 in telemetry/4, but the log holds 0 to \d+.*log skip"):
+        await installation.mover().run()
+    assert await installation.world.ask("SELECT moved_to FROM log.identity") is None
+
+
+async def test_a_position_of_a_third_log_is_not_moved(installation: Installation) -> None:
+    await installation.world.owner.execute("UPDATE echo.consumer_position SET log_identity = 'x' WHERE partition = 4")
+    with pytest.raises(NotStarted, match="echo reads touches/4 of the log x, which is not the one at"):
+        await installation.mover().run()
+
+
+async def test_a_move_is_given_up_and_begun_again(installation: Installation) -> None:
+    with pytest.raises(NotStarted, match="nothing to give up"):
+        await installation.mover(give_up=True).run()
+    async with moving(installation.mover("log_move.appended:5")) as process:
+        assert await ended(process) == -signal.SIGKILL
+    async with moving(installation.mover("log_move.given_up", give_up=True)) as process:
+        assert await ended(process) == -signal.SIGKILL
+    await installation.mover(give_up=True).run()
+    log = event_log(installation.world.url, name="old again")
+    await log.open()
+    await publish(log, [telemetry(n) for n in range(installation.published, installation.published + 30)])
+    installation.published += 30
+    await log.close()
+    lag = await installation.waiting(Topic.TELEMETRY)
+    await installation.mover().run()
+    assert sum(len(records) for records in (await installation.held(Topic.TELEMETRY)).values()) > lag, "some twice"
+    await installation.go_on()
+    await installation.assert_once()
+    with pytest.raises(NotStarted, match="which is not the one at"):
+        await installation.mover(give_up=True).run()
