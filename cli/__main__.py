@@ -7,6 +7,7 @@ import click
 from cli.accounts import account, accounts, sources, timeline
 from cli.dead_letters import dlq
 from cli.delivery_mode import notify
+from cli.log import log
 
 
 @click.group(
@@ -17,7 +18,7 @@ def main() -> None:
     """Kizashi notices the first sign that a customer is drifting."""
 
 
-for command in (accounts, account, timeline, sources, notify, dlq):
+for command in (accounts, account, timeline, sources, notify, dlq, log):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -43,6 +43,14 @@ def moment(text: str | None) -> str | None:
     return None if text is None else f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M}"
 
 
+def age(seconds: float) -> str:
+    """«40 s», «12 min», «3 h», «2 days»."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def band(name: str | None) -> str:
     return click.style(name or "no score", fg=BAND_COLOURS.get(name or ""))
 

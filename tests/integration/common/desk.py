@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+from fastapi import FastAPI
 
 from libs.common import dead_letters, log_api
 from libs.common.api_keys import Scope, new_api_key
@@ -28,6 +29,7 @@ PEOPLE = {
 
 @dataclass
 class Desk:
+    app: FastAPI
     http: httpx.AsyncClient
     keys: dict[str, str]
 
@@ -74,5 +76,5 @@ async def opened(url: str, owner: asyncpg.Connection, log: EventLog) -> AsyncIte
         )
         keys[who] = key.token
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tally") as http:
-        yield Desk(http, keys)
+        yield Desk(app, http, keys)
     await api.close()
