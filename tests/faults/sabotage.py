@@ -32,6 +32,9 @@ from tests.faults.checker import Kind
 from tests.faults.schedule import SERVICES, Fault, FreezeAt, Slack, SlackTrouble
 from tests.integration.common.member import WithoutClaims, WithoutCompareAndSet
 
+WITHIN_SECONDS = 30.0
+"""For a process to start and come to its failpoint."""
+
 
 class NaivePoller(Relay):
     """Remembers the last id that it has published and asks for later ones: a transaction that drew its ids before but
@@ -112,7 +115,15 @@ CONTROLS: dict[str, Control] = {
         take_out=_poll_naively,
         service="playbook",
         faults=(
-            FreezeAt(at=0.0, service="playbook", member=0, point="playbook.step.before_commit", nth=1, seconds=2.0),
+            FreezeAt(
+                at=0.0,
+                service="playbook",
+                member=0,
+                point="playbook.step.before_commit",
+                nth=1,
+                seconds=2.0,
+                within_seconds=WITHIN_SECONDS,
+            ),
         ),
         kind=Kind.LOST,
     ),
@@ -120,7 +131,17 @@ CONTROLS: dict[str, Control] = {
     "no-compare-and-set": Control(
         take_out=_compare_nothing,
         service="health",
-        faults=(FreezeAt(at=0.0, service="health", member=0, point="consumer.before_transaction", nth=3, seconds=7.0),),
+        faults=(
+            FreezeAt(
+                at=0.0,
+                service="health",
+                member=0,
+                point="consumer.before_transaction",
+                nth=3,
+                seconds=7.0,
+                within_seconds=WITHIN_SECONDS,
+            ),
+        ),
         kind=Kind.DOUBLED,
     ),
     "slack-default-retries": Control(
