@@ -60,6 +60,11 @@ class Supervised:
     def runs(self) -> bool:
         return self._child is not None and self._child.returncode is None
 
+    @property
+    def is_given_up(self) -> bool:
+        """It does not run, and nobody is about to start it."""
+        return not self.runs and (self._watching is None or self._watching.done())
+
     async def start(self, **more: str) -> None:
         """``more`` are environment variables of this one start; the next one is without them."""
         self._stopping.clear()
@@ -111,6 +116,14 @@ class Supervised:
 
         await eventually(so_many, within_seconds=within_seconds, what=f"{self.name} ends for the {count}th time")
         return self.exits[-1]
+
+    async def until_started_again(self, starts: int, within_seconds: float) -> None:
+        """Until it has been started more often than that."""
+
+        async def more() -> bool:
+            return len(self.starts) > starts
+
+        await eventually(more, within_seconds=within_seconds, what=f"{self.name} is started again")
 
     def said(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""

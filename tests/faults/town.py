@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -16,10 +16,13 @@ import httpx
 from deploy.local import database
 from deploy.local.inbox.server import TOKEN, slack_api_url
 from libs.common.event_log import EventLog
+from libs.common.event_log_kafka_access import KafkaAccess
+from libs.common.event_log_kafka_topics import create_topics
 from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
 from services.ingest.bootstrap import Installed, install
-from tests.faults.dependencies import Dependency, Postgres
+from tests.faults.broker import Kafka
+from tests.faults.dependencies import Dependency, Postgres, thaw
 from tests.faults.processes import ROOT, Supervised, free_port
 from tests.faults.schedule import MEMBERS, SERVICES, Engine
 
@@ -32,15 +35,14 @@ READY_AGAIN_SECONDS = 30.0
 
 
 class Town:
-    """``folder`` holds data, logs and configuration. ``log_url`` is None where the log is the PostgreSQL."""
+    """``folder`` holds data, logs and configuration. ``broker`` is None where the log is the PostgreSQL itself."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
         self.folder = folder
         self.logs = folder / "logs"
         self.postgres = Postgres(folder / "postgres")
-        self.broker: Dependency | None = None
-        self.log_url: str | None = None
+        self.broker = Kafka(folder / "kafka") if engine is Engine.KAFKA else None
         self.inbox_port, self.smtp_port = free_port(), free_port()
         self.inbox = self._supervised(
             "inbox",
@@ -67,9 +69,17 @@ class Town:
     def of(self, service: str) -> list[Supervised]:
         return [process for name, process in self.processes.items() if name.startswith(f"{service}-")]
 
+    @property
+    def log_url(self) -> str:
+        return self.postgres.url if self.broker is None else self.broker.url
+
+    @property
+    def kafka_access(self) -> KafkaAccess:
+        return KafkaAccess(locks_url=self.postgres.url)
+
     def event_log(self, name: str) -> EventLog:
         """The town's log, not yet open."""
-        return event_log(self.log_url or self.postgres.url, name=name)
+        return event_log(self.log_url, name=name, kafka=self.kafka_access)
 
     # --- up and down ---
 
@@ -79,7 +89,9 @@ class Town:
         make_config(self.folder / "config")
         await self.postgres.start()
         await database.prepare(self.postgres.running)
-        await self._start_broker()
+        if self.broker is not None:
+            await self.broker.start()
+            await create_topics(self.log_url, self.kafka_access, retention_days=7)
         await self.inbox.start()
         environment = self._environment()
         for name, port in self.ports.items():
@@ -89,8 +101,18 @@ class Town:
         await self.start_services()
 
     async def start_services(self) -> None:
-        await asyncio.gather(*(process.start() for process in self.processes.values() if not process.runs))
+        """Those that do not run; returns when all are ready."""
+        await asyncio.gather(*(process.start() for process in self.processes.values() if process.is_given_up))
         await self.until_ready(READY_SECONDS)
+
+    async def mend(self) -> None:
+        """Whatever an earlier test that failed has left frozen or dead is at work again."""
+        for dependency in self.dependencies:
+            thaw(dependency)
+            await dependency.start()
+        for process in self.processes.values():
+            process.thaw()
+        await self.start_services()
 
     async def stop(self) -> None:
         """Without a check of anything: what stands still or hangs is killed."""
@@ -114,15 +136,15 @@ class Town:
 
     # --- what it is like ---
 
-    async def problems(self, names: Sequence[str] = ()) -> dict[str, str]:
-        """Of each process that is not ready (of ``names``, or of all), what it says is missing."""
+    async def problems(self, probe: str = "readyz") -> dict[str, str]:
+        """Of each process that is not ready (or not live), what it says is missing."""
         async with httpx.AsyncClient(timeout=3) as http:
-            answers = await asyncio.gather(*(self._problem(http, name) for name in names or self.processes))
-        return {name: answer for name, answer in zip(names or self.processes, answers, strict=True) if answer}
+            answers = await asyncio.gather(*(self._problem(http, name, probe) for name in self.processes))
+        return {name: answer for name, answer in zip(self.processes, answers, strict=True) if answer}
 
-    async def _problem(self, http: httpx.AsyncClient, name: str) -> str:
+    async def _problem(self, http: httpx.AsyncClient, name: str, probe: str) -> str:
         try:
-            answer = await http.get(f"{self.url(name)}/readyz")
+            answer = await http.get(f"{self.url(name)}/{probe}")
         except httpx.TransportError as exc:
             return f"no answer: {type(exc).__name__}"
         return "" if answer.is_success else "; ".join(answer.json()["problems"])
@@ -156,9 +178,6 @@ class Town:
     def _supervised(self, name: str, *command: str, **environment: str) -> Supervised:
         return Supervised(name, command, environment, self.logs / f"{name}.log")
 
-    async def _start_broker(self) -> None:
-        """Nothing to do where the log is PostgreSQL itself."""
-
     def _environment(self) -> dict[str, str]:
         return {
             "PYTHONUNBUFFERED": "1",
@@ -173,7 +192,7 @@ class Town:
             "KIZASHI_NOTIFY_LEASE_SECONDS": str(LEASE_SECONDS),
             "KIZASHI_NOTIFY_CLIENT_TIMEOUT_SECONDS": str(CALL_SECONDS),
             "KIZASHI_NOTIFY_SETTLE_MARGIN_SECONDS": str(MARGIN_SECONDS),
-            **({"KIZASHI_LOG_URL": self.log_url} if self.log_url else {}),
+            "KIZASHI_LOG_URL": self.log_url,
         }
 
 

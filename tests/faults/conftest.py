@@ -1,0 +1,53 @@
+"""One town per engine and pytest process, and a table of what each fault did to it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+pytest.register_assert_rewrite("tests.faults.every_fault")
+
+from tests.faults.running import Run  # noqa: E402 - after its assertions are told to explain themselves
+from tests.faults.table import HEADINGS, Row, lines_of, row_of  # noqa: E402
+from tests.faults.town import Town, town  # noqa: E402
+
+PROPERTY = "faults"
+KEEP_LOGS = "KIZASHI_CI_TOWN_LOGS"
+
+Tell = Callable[[str, Run], None]
+"""Puts a run into the table, under the name of what befell it."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="town")
+async def running_town(request: pytest.FixtureRequest) -> AsyncIterator[Town]:
+    """The town of the module's ``ENGINE``. It serves all tests of the module, so each leaves it well."""
+    engine = request.module.ENGINE
+    kept = os.environ.get(KEEP_LOGS)
+    async with town(engine, keep_logs_in=Path(kept) / str(engine) if kept else None) as made:
+        yield made
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    def put(fault: str, run: Run) -> None:
+        record_property(PROPERTY, json.dumps(row_of(fault, run.history)))
+
+    return put
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    rows = [
+        Row(*json.loads(value))
+        for report in terminalreporter.getreports("passed")
+        for name, value in getattr(report, "user_properties", [])
+        if name == PROPERTY and report.when == "call"
+    ]
+    if rows:
+        terminalreporter.section("faults")
+        for line in lines_of([HEADINGS, *rows]):
+            terminalreporter.write_line(line)

@@ -1,0 +1,158 @@
+"""Brings a fault upon the town, from its start to its end: then everything it touched is there and well again."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from time import monotonic
+from typing import assert_never
+
+import asyncpg
+import httpx
+
+from tests.faults.dependencies import Dependency, freeze, thaw
+from tests.faults.processes import Supervised
+from tests.faults.schedule import (
+    CutDatabase,
+    Fault,
+    Freeze,
+    FreezeAt,
+    FreezeBroker,
+    Kill,
+    KillAt,
+    KillBoth,
+    KillBroker,
+    KillDatabase,
+    Restart,
+    RestartBoth,
+    Slack,
+    Smtp,
+)
+from tests.faults.town import Town
+
+CUT_EVERY_SECONDS = 0.2
+SINK_SECONDS = 8.0
+"""So long a trouble of a sink waits for somebody whom it can meet."""
+LOOK_SECONDS = 0.05
+
+
+async def inject(town: Town, fault: Fault) -> bool:
+    """Whether it came to it: False when a process did not pass the failpoint, or nobody met a sink's trouble, in time;
+    that is cleared then."""
+    match fault:
+        case Kill(service=service, member=member):
+            await _kill(town.of(service)[member])
+        case KillBoth(service=service, seconds=seconds):
+            await asyncio.gather(*(process.end() for process in town.of(service)))
+            await asyncio.sleep(seconds)
+            await asyncio.gather(*(process.start() for process in town.of(service)))
+        case Restart(service=service, member=member):
+            await restart(town.of(service)[member])
+        case RestartBoth(service=service):
+            await asyncio.gather(*(restart(process) for process in town.of(service)))
+        case Freeze(service=service, member=member, seconds=seconds):
+            town.of(service)[member].freeze()
+            await asyncio.sleep(seconds)
+            town.of(service)[member].thaw()
+        case KillAt(service=service, member=member, point=point, nth=nth, within_seconds=within_seconds):
+            return await _kill_at(town.of(service)[member], f"{point}:{nth}", within_seconds)
+        case FreezeAt():
+            return await _freeze_at(town.of(fault.service)[fault.member], fault)
+        case KillDatabase(seconds=seconds):
+            await _kill_dependency(town.postgres, seconds)
+        case KillBroker(seconds=seconds):
+            await _kill_dependency(_broker(town), seconds)
+        case FreezeBroker(seconds=seconds):
+            await freeze_for(_broker(town), seconds)
+        case CutDatabase(seconds=seconds):
+            await _cut(town, seconds)
+        case Slack(trouble=trouble, times=times):
+            return await _trouble(town, {"target": "slack", "kind": trouble, "times": times})
+        case Smtp(trouble=trouble, times=times):
+            return await _trouble(town, {"target": "smtp", "method": "DATA", "kind": trouble, "times": times})
+        case _:
+            assert_never(fault)
+    return True
+
+
+async def restart(process: Supervised, **more: str) -> None:
+    """As a deployment does: SIGTERM, and a new one once it has ended. Raises AssertionError when it ends badly."""
+    status = await process.stop()
+    assert status == 0, f"{process.name} ended with {status} on SIGTERM; see {process.log}"
+    await process.start(**more)
+
+
+async def freeze_for(dependency: Dependency, seconds: float) -> None:
+    freeze(dependency)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        thaw(dependency)
+
+
+async def _kill(process: Supervised) -> None:
+    """And wait until the supervisor has started it again."""
+    starts = len(process.starts)
+    process.send(signal.SIGKILL)
+    await process.until_started_again(starts, within_seconds=10)
+
+
+async def _kill_at(process: Supervised, point: str, within_seconds: float) -> bool:
+    await restart(process, KIZASHI_FAILPOINTS=point)
+    try:
+        await process.until_started_again(len(process.starts), within_seconds)
+    except AssertionError:
+        await restart(process)
+        return False
+    assert process.exits[-1] == -signal.SIGKILL, f"{process.name} ended with {process.exits[-1]}; see {process.log}"
+    return True
+
+
+async def _freeze_at(process: Supervised, fault: FreezeAt) -> bool:
+    await restart(process, KIZASHI_FAILPOINTS=f"{fault.point}:{fault.nth}=freeze")
+    try:
+        await process.until_frozen(fault.within_seconds)
+    except AssertionError:
+        await restart(process)
+        return False
+    await asyncio.sleep(fault.seconds)
+    process.thaw()
+    return True
+
+
+def _broker(town: Town) -> Dependency:
+    assert town.broker is not None, "with the log on PostgreSQL there is no broker"
+    return town.broker
+
+
+async def _kill_dependency(dependency: Dependency, seconds: float) -> None:
+    await dependency.kill()
+    await asyncio.sleep(seconds)
+    await dependency.start()
+
+
+async def _cut(town: Town, seconds: float) -> None:
+    owner = await asyncpg.connect(town.postgres.owner_url, timeout=10)
+    try:
+        deadline = monotonic() + seconds
+        while True:
+            await owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'kizashi'")
+            if monotonic() > deadline:
+                return
+            await asyncio.sleep(CUT_EVERY_SECONDS)
+    finally:
+        await owner.close()
+
+
+async def _trouble(town: Town, trouble: dict[str, object]) -> bool:
+    """Until so many calls have met it."""
+    url = f"{town.inbox_url}/v1/faults"
+    async with httpx.AsyncClient(timeout=10) as http:
+        (await http.post(url, json=trouble)).raise_for_status()
+        deadline = monotonic() + SINK_SECONDS
+        while any(planned["target"] == trouble["target"] for planned in (await http.get(url)).json()):
+            if monotonic() > deadline:
+                await http.delete(url)
+                return False
+            await asyncio.sleep(LOOK_SECONDS)
+    return True
