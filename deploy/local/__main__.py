@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Coroutine
@@ -28,6 +29,7 @@ async def _until_told_to_stop(work: Coroutine[Any, Any, int]) -> int:
 
 
 def main() -> None:
+    logging.getLogger().addHandler(logging.NullHandler())  # a person reads our sentences, not what drivers log
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to stop in good order
     options = argparse.ArgumentParser(prog="python -m deploy.local", description="Kizashi on one machine.")
     options.add_argument("what", choices=("run", "demo", "kafka", "stop"))

@@ -21,12 +21,14 @@ from deploy.local import database, kafka, leftovers
 from deploy.local.demo.clock_at_start import set_the_clock
 from deploy.local.home import Home, write_private
 from deploy.local.kafka import EmbeddedKafka
+from deploy.local.log import expect_its_own_log, make_topics
 from deploy.local.postgres import EmbeddedPostgres, start
 from deploy.local.settings import PROCESSES, LocalSettings
 from deploy.local.supervisor import Program, Supervisor, said_last
 from deploy.local.surroundings import brings_real_mail, brings_real_slack, environment
 from deploy.local.terminal import Terminal
 from libs.common.errors import NotStarted
+from libs.common.event_log_open import event_log
 
 READY_SECONDS = 60.0
 WATCH_SECONDS = 0.5
@@ -72,6 +74,7 @@ class Installation:
         await self._start_kafka()
         with step("database at its newest schema"):
             await database.prepare(self._postgres)
+        await self._check_the_log()
         with step("workspace, source and keys"):
             self.keys = await database.first_keys(self.home, self._postgres, self.settings.demo)
         if self.settings.demo:
@@ -84,9 +87,20 @@ class Installation:
         if not self.settings.brings_a_broker:
             await asyncio.to_thread(kafka.stop_left_running, self.home.kafka)
             return
-        with self._terminal.step("Apache Kafka"):
+        with self._terminal.step("Apache Kafka 4, with its topics"):
             port, jars = self.settings.local_kafka_port or 0, self.settings.local_kafka_jars
             self._kafka = kafka.start(self.home.kafka, port=port, jars=jars)
+            await make_topics(self._kafka.url, self.settings.log_retention_days)
+
+    async def _check_the_log(self) -> None:
+        access = self.settings.kafka_access if self.settings.log_url is not None else None
+        await expect_its_own_log(
+            event_log(self.log_url, name="make run", kafka=access),
+            self.log_url,
+            self._database_url(database.OWNER),
+            self.home.path,
+            is_new=not self.home.keys_file.exists(),
+        )
 
     def _refuse_ports_in_use(self) -> None:
         for name, port in [*self.ports.items(), ("the inbox's SMTP server", self.smtp_port)]:
@@ -123,7 +137,7 @@ class Installation:
         if self._kafka is not None:
             return self._kafka.url
         given = self.settings.log_url
-        return given.get_secret_value() if given is not None else self._database_url(database.LOGIN)
+        return self._database_url(database.LOGIN) if given is None else given.get_secret_value()
 
     def _database_url(self, user: str) -> str:
         assert self._postgres is not None

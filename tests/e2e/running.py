@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import psutil
@@ -21,6 +22,7 @@ from libs.common.testing import eventually
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 60.0
+STOP_SECONDS = 10.0
 
 
 class LocalRun:
@@ -60,6 +62,17 @@ class LocalRun:
             return (self.run_file() or {}) if "keys and addresses for scripts" in self.said_last_time() else {}
 
         return await eventually(told, within_seconds=READY_SECONDS, what="the addresses")
+
+    def stop(self, number: int = signal.SIGINT) -> float:
+        """Seconds that it took; nothing may be left running."""
+        assert self.front is not None
+        began = monotonic()
+        self.front.send_signal(number)
+        assert self.front.wait(STOP_SECONDS + 5) == 0, self.said()
+        took = monotonic() - began
+        assert self.running() == []
+        assert self.run_file() is None
+        return took
 
     def run_file(self) -> dict[str, Any] | None:
         try:

@@ -8,75 +8,30 @@ import shutil
 import signal
 import socket
 import stat
-import tempfile
-from collections.abc import Iterator
 from contextlib import aclosing
-from io import StringIO
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import httpx
 import pytest
 
 from deploy.local.demo.asking import Asking
-from deploy.local.demo.evidence import gather_evidence, told_so_far
-from deploy.local.demo.narrator import Narrator
-from deploy.local.demo.progress import Progress
-from deploy.local.demo.verdict import Sighting, judge
-from deploy.local.demo.world import STORY, World
-from deploy.local.terminal import Terminal
-from libs.common.clock import DeclaredClock
+from deploy.local.demo.evidence import told_so_far
+from deploy.local.demo.world import STORY
 from libs.common.event_log import Record
 from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
 from libs.common.topics import Topic
 from tests.e2e.foreign_eyes import Eyes, bootstrap, plant_dead_letters, walk
-from tests.e2e.running import ROOT, LocalRun, local_run
-
-DAY_SECONDS = 1.5
-STOP_SECONDS = 10.0
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Others may pass through, unlike pytest's own folders: as root, PostgreSQL runs as a user of its own."""
-    made = Path(tempfile.mkdtemp(prefix="kizashi-e2e-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
-
-
-def stop(run: LocalRun, number: int = signal.SIGINT) -> float:
-    """Seconds that it took; nothing may be left running."""
-    assert run.front is not None
-    began = monotonic()
-    run.front.send_signal(number)
-    assert run.front.wait(STOP_SECONDS + 5) == 0, run.said()
-    took = monotonic() - began
-    assert run.running() == []
-    assert run.run_file() is None
-    return took
-
-
-class Watching:
-    """Looks at the story while it passes, as the front's own narrator does."""
-
-    def __init__(self, run: LocalRun, asking: Asking) -> None:
-        self.clock = DeclaredClock(run.home.clock_file)
-        self.sightings: list[Sighting] = []
-        self.narrator = Narrator(asking, self.clock, Terminal(out=StringIO()))
-        progress = Progress.read(run.home.product_file)
-        assert progress is not None
-        self.world = World(progress.begins)
-
-    async def until_day(self, day: float, *, looking: bool = True) -> None:
-        async def it_is_that_day() -> bool:
-            if looking:
-                self.sightings += await self.narrator.look()
-            return self.clock.now() >= self.world.begins + STORY * day / STORY.days
-
-        await eventually(it_is_that_day, within_seconds=90, what=f"day {day}")
+from tests.e2e.running import ROOT, STOP_SECONDS, LocalRun, local_run
+from tests.e2e.story import (
+    DAY_SECONDS,
+    Watching,
+    came_true,
+    freeze_for_ten_days,
+    kill_each_around_the_days_on_which_somebody_is_told,
+    stop_and_go_on,
+)
 
 
 async def test_killed_stopped_and_frozen_the_story_still_comes_true(folder: Path) -> None:
@@ -88,66 +43,18 @@ async def test_killed_stopped_and_frozen_the_story_still_comes_true(folder: Path
         async with aclosing(Asking(found["urls"], found["api_key"])) as asking:
             told_by_history = await told_so_far(asking)
             watching = Watching(run, asking)
-            await _freeze_health_for_ten_days(run, watching)
+            await freeze_for_ten_days(run, watching, "health")
             await watching.until_day(15.5)
-            await _stop_and_go_on(run, watching, found["api_key"])
-            await _kill_each_around_the_days_on_which_somebody_is_told(run, watching)
+            await stop_and_go_on(run, watching, found["api_key"])
+            await kill_each_around_the_days_on_which_somebody_is_told(run, watching)
             await watching.until_day(STORY.days)
-            await _judge(run, asking, watching, told_by_history)
+            await came_true(run, asking, watching, told_by_history, log="postgres")
         await _nobody_else_sees_anything(found)
         assert "It is now" in run.said()
         assert "Tanaka Robotics" in run.kizashi("accounts", "--band", "yellow")
         assert "Usage against the account's own past" in run.kizashi("account", "tanaka-robotics")
         assert "touch_delivered" in run.kizashi("timeline", "tanaka-robotics")
-        assert stop(run, signal.SIGTERM) < STOP_SECONDS
-
-
-async def _freeze_health_for_ten_days(run: LocalRun, watching: Watching) -> None:
-    """Under traffic: it wakes up and must call nobody silent who was not."""
-    await watching.until_day(1)
-    os.kill(run.pids()["health"], signal.SIGSTOP)
-    await watching.until_day(11, looking=False)
-    os.kill(run.pids()["health"], signal.SIGCONT)
-
-
-async def _stop_and_go_on(run: LocalRun, watching: Watching, api_key: str) -> None:
-    assert stop(run) < STOP_SECONDS
-    stood = watching.clock.now()
-    run.start()
-    assert (await run.ready())["api_key"] == api_key
-    assert "goes on where it stood" in run.said_last_time()
-    assert watching.clock.now() >= stood
-
-
-async def _kill_each_around_the_days_on_which_somebody_is_told(run: LocalRun, watching: Watching) -> None:
-    killed = {}
-    for day, name in ((17, "health"), (18.5, "playbook"), (19.5, "notify"), (21, "product"), (22, "ingest")):
-        await watching.until_day(day)
-        killed[name] = run.kill(name)
-    for name, pid in killed.items():
-        await run.comes_back(name, pid)
-
-
-async def _judge(run: LocalRun, asking: Asking, watching: Watching, told_by_history: int) -> None:
-    problems: list[str] = []
-
-    async def it_came_true() -> bool:
-        progress = Progress.read(run.home.product_file)
-        assert progress is not None
-        evidence = await gather_evidence(
-            asking,
-            progress,
-            sightings=watching.sightings,
-            told_by_history=told_by_history,
-            log="postgres",
-        )
-        problems[:] = judge(evidence).problems
-        return not problems
-
-    try:
-        await eventually(it_came_true, within_seconds=30)
-    except (AssertionError, httpx.HTTPError) as exc:
-        pytest.fail("\n".join([repr(exc), *problems, run.said()]))
+        assert run.stop(signal.SIGTERM) < STOP_SECONDS
 
 
 async def _nobody_else_sees_anything(found: dict[str, Any]) -> None:
@@ -189,7 +96,7 @@ async def test_without_the_demo_it_is_a_real_installation_in_observe(folder: Pat
 
         # A hanging child does not keep Ctrl-C waiting.
         os.kill(again["pids"]["health"], signal.SIGSTOP)
-        assert stop(run) < STOP_SECONDS
+        assert run.stop() < STOP_SECONDS
 
 
 async def _use_the_command_line(run: LocalRun, database: str) -> None:
