@@ -46,6 +46,7 @@ def configure_logging(service: str, level: str) -> None:
     root.setLevel(level.upper())
     for chatty in ("uvicorn.access", "httpx", "aiosmtplib", "slack_sdk"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each of its tries is an error to it; we say it once
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from libs.common.clock import Clock, DeclaredClock, WallClock
 from libs.common.database_urls import with_password
 from libs.common.errors import NotStarted
+from libs.common.event_log_kafka_access import KafkaAccess, SaslMechanism, brokers_of
 from libs.common.secret_files import PREFIX, secrets_by_file
 
 SERVICES = ("ingest", "health", "playbook", "notify")
@@ -30,7 +31,14 @@ class CommonSettings(BaseSettings):
     database_url: SecretStr = Field(
         description="postgresql://user@host/database; the user may take every service's roles"
     )
-    log_url: SecretStr | None = Field(default=None, description="the event log; without it, the same PostgreSQL")
+    log_url: SecretStr | None = Field(
+        default=None, description="the event log, kafka://host:port[,host:port]; without it, the same PostgreSQL"
+    )
+    log_tls: bool = Field(default=False, description="whether to talk to Kafka by TLS")
+    log_ca_file: Path | None = Field(default=None, description="who signed Kafka's certificate; else the system's list")
+    log_username: str = Field(default="", description="of the login to Kafka; without it, none")
+    log_password: SecretStr = SecretStr("")
+    log_sasl_mechanism: SaslMechanism = "scram-sha-512"
     config_dir: Path = Field(default=Path("config"), description="health models, segments, playbooks, templates")
     host: str = Field(default="127.0.0.1", description="the address to listen on")
     environment: Literal["production", "demo", "test"] = "production"
@@ -39,11 +47,24 @@ class CommonSettings(BaseSettings):
     log_retention_days: int = Field(default=7, ge=1, le=7, description="of the event log; the claim window is 7 days")
     failpoints: str = Field(default="", description="name[:nth][=freeze],… where to die or freeze; demo and test only")
 
-    @field_validator("database_url", "log_url")
+    @field_validator("database_url")
     @classmethod
-    def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith("postgresql://"):
+    def _is_postgresql(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith("postgresql://"):
             raise ValueError("must begin with postgresql://")
+        return url
+
+    @field_validator("log_url")
+    @classmethod
+    def _is_an_event_log(cls, url: SecretStr | None) -> SecretStr | None:
+        address = url.get_secret_value() if url else "postgresql://"
+        if not address.startswith(("postgresql://", "kafka://")):
+            raise ValueError("must begin with postgresql:// or kafka://")
+        if address.startswith("kafka://"):
+            try:
+                brokers_of(address)
+            except NotStarted as problem:
+                raise ValueError(str(problem)) from problem
         return url
 
     @field_validator("database_url")
@@ -55,6 +76,18 @@ class CommonSettings(BaseSettings):
     @property
     def event_log_url(self) -> str:
         return (self.log_url or self.database_url).get_secret_value()
+
+    @property
+    def kafka_access(self) -> KafkaAccess:
+        """How to get into the event log when it is Kafka."""
+        return KafkaAccess(
+            locks_url=self.database_url.get_secret_value(),
+            tls=self.log_tls,
+            ca_file=self.log_ca_file,
+            username=self.log_username,
+            password=self.log_password.get_secret_value(),
+            sasl_mechanism=self.log_sasl_mechanism,
+        )
 
     def clock(self) -> Clock:
         """The domain clock. Raises NotStarted when production is told to declare one."""

@@ -44,7 +44,12 @@ def compose() -> Service:
     url = settings.database_url.get_secret_value()
     worker_db = Database(url, role="kizashi_health_worker", schema="health", pool_size=8)
     api_db = Database(url, role="kizashi_health_api", schema="health")
-    log = event_log(settings.event_log_url, name="health", retention_days=settings.log_retention_days)
+    log = event_log(
+        settings.event_log_url,
+        name="health",
+        retention_days=settings.log_retention_days,
+        kafka=settings.kafka_access,
+    )
     handlers = Handlers(rules.model)
     consumer = Consumer(
         group="health",

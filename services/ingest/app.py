@@ -35,7 +35,12 @@ def compose() -> Service:
     url = settings.database_url.get_secret_value()
     api_database = Database(url, role="kizashi_ingest_api", schema="ingest")
     key_database = Database(url, role="kizashi_ingest_worker", schema="ingest", pool_size=2)
-    log = event_log(settings.event_log_url, name="kizashi ingest", retention_days=settings.log_retention_days)
+    log = event_log(
+        settings.event_log_url,
+        name="kizashi ingest",
+        retention_days=settings.log_retention_days,
+        kafka=settings.kafka_access,
+    )
     publisher = Publisher(log, settings.ingest_append_deadline_seconds)
     probes = Probes(ready=[publisher.ready])
     collector = Collector(

@@ -41,7 +41,12 @@ def compose(
     url = settings.database_url.get_secret_value()
     worker_db = Database(url, role="kizashi_notify_worker", schema=NAME, pool_size=12)
     api_db = Database(url, role="kizashi_notify_api", schema=NAME)
-    log = event_log(settings.event_log_url, name=NAME, retention_days=settings.log_retention_days)
+    log = event_log(
+        settings.event_log_url,
+        name=NAME,
+        retention_days=settings.log_retention_days,
+        kafka=settings.kafka_access,
+    )
     templates = Templates(settings.config_dir, settings.notify_language)
     transports = carriers(settings, templates)
     handlers = TouchHandlers(transports)

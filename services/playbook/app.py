@@ -36,7 +36,12 @@ def compose() -> Service:
     url = settings.database_url.get_secret_value()
     worker_db = Database(url, role="kizashi_playbook_worker", schema=NAME)
     api_db = Database(url, role="kizashi_playbook_api", schema=NAME)
-    log = event_log(settings.event_log_url, name=NAME, retention_days=settings.log_retention_days)
+    log = event_log(
+        settings.event_log_url,
+        name=NAME,
+        retention_days=settings.log_retention_days,
+        kafka=settings.kafka_access,
+    )
     consumer = Consumer(
         group=NAME,
         log=log,

@@ -38,6 +38,9 @@ def test_settings_come_from_the_environment(environment: pytest.MonkeyPatch) -> 
         ("KIZASHI_DATABSE_URL", URL, "KIZASHI_DATABSE_URL is not a setting of Kizashi"),
         ("KIZASHI_HEALTH_PORT", "many", "KIZASHI_HEALTH_PORT is not valid: Input should be a valid integer"),
         ("KIZASHI_DATABASE_URL", "mysql://x", "KIZASHI_DATABASE_URL is not valid: Value error, must begin with postg"),
+        ("KIZASHI_LOG_URL", "mysql://x", "KIZASHI_LOG_URL is not valid: Value error, must begin with postgresql:// or"),
+        ("KIZASHI_LOG_URL", "kafka://broker", "KIZASHI_LOG_URL is not valid: Value error, The address of a Kafka"),
+        ("KIZASHI_LOG_SASL_MECHANISM", "magic", "KIZASHI_LOG_SASL_MECHANISM is not valid"),
         ("KIZASHI_LOG_RETENTION_DAYS", "8", "KIZASHI_LOG_RETENTION_DAYS is not valid"),
     ],
 )
