@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 import structlog
 
+from deploy.local.kafka import EmbeddedKafka
 from deploy.local.postgres import EmbeddedPostgres
 from libs.common import failpoints
 from libs.common.db import Database
@@ -27,7 +28,9 @@ from libs.common.log_move_origin import PostgresOrigin, place_of
 from libs.common.outbox import Relay
 from libs.common.testing import eventually
 from libs.common.topics import Topic
-from tests.conftest import LOGIN, OWNER
+from tests.conftest import LOGIN, OWNER, TestDatabase
+from tests.contracts.log_address import LogAddress
+from tests.contracts.log_engines import KafkaEngine
 from tests.integration.common.conftest import World, world
 from tests.integration.common.member import Member, alive, ended, frozen, processes, thaw
 from tests.integration.common.tally import echo, publish, tally, telemetry, worker
@@ -39,28 +42,32 @@ EVENTS = 600
 TOPICS = list(Topic)
 
 
-@dataclass(frozen=True)
-class NewLog:
-    """Where an installation may move to: how a client of it is made, in whatever process."""
-
-    url: str
-
-    def client(self, name: str = "test") -> EventLog:
-        return event_log(self.url, name=name)
+@pytest.fixture(params=["postgres", "kafka"])
+def new_log(request: pytest.FixtureRequest) -> LogAddress:
+    """Where an installation may move to."""
+    made: LogAddress = request.getfixturevalue(f"new_log_on_{request.param}")
+    return made
 
 
 @pytest.fixture
-async def new_log(postgres: EmbeddedPostgres) -> AsyncIterator[NewLog]:
-    """A log in a database of its own."""
+async def new_log_on_postgres(postgres: EmbeddedPostgres) -> AsyncIterator[LogAddress]:
+    """In a database of its own."""
     name = f"test_log_{uuid.uuid4().hex[:12]}"
     owner = await asyncpg.connect(postgres.url(OWNER, "postgres"))
     await owner.execute(f"CREATE DATABASE {name} TEMPLATE template_kizashi STRATEGY file_copy")
     inside = await asyncpg.connect(postgres.url(OWNER, name))
     await inside.execute("UPDATE log.identity SET id = gen_random_uuid()")  # else it is that of the template
     await inside.close()
-    yield NewLog(postgres.url(LOGIN, name))
+    yield LogAddress(postgres.url(LOGIN, name))
     await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await owner.close()
+
+
+@pytest.fixture
+async def new_log_on_kafka(kafka: EmbeddedKafka, database: TestDatabase) -> AsyncIterator[LogAddress]:
+    engine = await KafkaEngine.make(kafka, database.url)
+    yield engine.address
+    await engine.close()
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class Mover:
     """One run of the command."""
 
     owner_url: str
-    new: NewLog
+    new: LogAddress
     failpoints: str = ""
     give_up: bool = False
 
@@ -79,7 +86,7 @@ class Mover:
         if self.give_up:
             await move.give_up()
         else:
-            await move.run(Destination(self.new.client("kizashi log move"), place_of(self.new.url)), dry=dry)
+            await move.run(Destination(self.new.log("kizashi log move"), place_of(self.new.url)), dry=dry)
         return said
 
 
@@ -106,7 +113,7 @@ class Installation:
     """The two services that count, on the old log or on the new one."""
 
     world: World
-    new: NewLog
+    new: LogAddress
     published: int = 0
     echo_worker: Database = field(init=False)
 
@@ -176,7 +183,7 @@ class Installation:
     async def go_on(self) -> None:
         """Start the services on the new log and wait until everything is through."""
         world = self.world
-        log = self.new.client()
+        log = self.new.log("test")
         await log.open()
         try:
             async with world.running(
@@ -209,7 +216,7 @@ class Installation:
 
     async def held(self, topic: Topic) -> dict[TopicPartition, list[tuple[bytes, bytes, dict[str, bytes]]]]:
         """All records of the new log's topic."""
-        log = self.new.client()
+        log = self.new.log("test")
         await log.open()
         starts, ends = await log.starts([topic]), await log.ends([topic])
         found: dict[TopicPartition, list[ReadRecord]] = {source: [] for source in ends}
@@ -247,7 +254,7 @@ class Installation:
 
 
 @pytest.fixture
-async def installation(world: World, new_log: NewLog) -> AsyncIterator[Installation]:
+async def installation(world: World, new_log: LogAddress) -> AsyncIterator[Installation]:
     made = Installation(world, new_log)
     await made.get_halfway()
     yield made
@@ -314,7 +321,7 @@ async def test_killed_at_a_named_place_and_run_again(installation: Installation,
 async def test_a_record_that_is_copied_twice_has_its_effect_once(installation: Installation) -> None:
     """As when the log stores late what it had not acknowledged to a move that was killed."""
     await installation.mover().run()
-    log = installation.new.client()
+    log = installation.new.log("test")
     await log.open()
     twice = 0
     for topic in READERS:
@@ -329,7 +336,7 @@ async def test_a_record_that_is_copied_twice_has_its_effect_once(installation: I
 
 async def test_what_the_new_log_was_given_meanwhile_stays_there(installation: Installation) -> None:
     """An ingest that was started early appends beside the move; what is recognised are the copies among its records."""
-    log = installation.new.client("early")
+    log = installation.new.log("early")
     await log.open()
     async with moving(installation.mover("log_move.appended:3")) as process:
         assert await ended(process) == -signal.SIGKILL
@@ -402,7 +409,7 @@ async def test_a_forgotten_appender_is_told_where_the_log_is(installation: Insta
     await terminate(world, "forgotten log%")
     await installation.mover().run()
     record = Record(b"1:a", b"value")
-    with pytest.raises(RetryLater, match=r"was moved to postgresql:///test_log.*set KIZASHI_LOG_URL"):
+    with pytest.raises(RetryLater, match=r"was moved to (postgresql:///test_log|kafka://127).*set KIZASHI_LOG_URL"):
         await forgotten.append(Topic.TELEMETRY, [record])
     with pytest.raises(NotStarted, match="was moved to"):
         await forgotten.ends([Topic.TELEMETRY])
@@ -486,7 +493,7 @@ async def test_a_zombie_that_wakes_in_the_middle_of_the_move_doubles_nothing(ins
 
 
 async def test_the_same_log_is_no_destination(installation: Installation) -> None:
-    same = Mover(installation.world.owner_url, NewLog(installation.world.url))
+    same = Mover(installation.world.owner_url, LogAddress(installation.world.url))
     with pytest.raises(NotStarted, match="is the log that is to be moved"):
         await same.run()
 
