@@ -22,7 +22,7 @@ class Patience:
     """Before a partition that is stopped is tried again."""
     retrying_seconds: float = 15.0
     """A partition that tries the same batch for so long makes the process unready."""
-    log_silent_seconds: float = 5.0
+    log_silent_seconds: float = 3.0
     """A look that the log does not answer for so long makes the process unready."""
     turned_seconds: float = 60.0
     """A loop that does not turn for so long is not live, at any age."""

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 
+from libs.common.clock import wall_now
 from libs.common.errors import RetryLater
 from libs.common.event_log import Batch, Record, StartAt, TopicPartition
 from libs.common.topics import PARTITIONS, Topic
@@ -17,7 +18,9 @@ class ScriptedLog:
     """Delivers ``script`` in its order, whatever the positions are; ``delivered`` is set when all of it was taken.
 
     What is rewound is delivered again at once, from there on. ``broken`` names the partitions that take no record,
-    ``stuck`` those that never answer; what is appended is kept in ``appended``.
+    ``stuck`` those that never answer; what is appended is kept in ``appended``. While it is ``silent`` it answers no
+    question, and as a frozen broker does it hands out nothing without saying so. It claims to end at ``end``, and what
+    waits to have been appended at ``since``.
     """
 
     def __init__(self, script: Sequence[Batch] = (), identity: str = "scripted") -> None:
@@ -28,6 +31,9 @@ class ScriptedLog:
         self.appended: dict[TopicPartition, list[Record]] = {}
         self.broken: set[TopicPartition] = set()
         self.stuck: set[TopicPartition] = set()
+        self.silent = False
+        self.end: dict[TopicPartition, int] = {}
+        self.since = wall_now()
         self._identity = identity
         self._sources = {batch.source for batch in script}
 
@@ -48,13 +54,21 @@ class ScriptedLog:
         self.appended.setdefault(place, []).extend(records)
 
     async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
-        return {TopicPartition(topic, partition): 0 for topic in topics for partition in range(PARTITIONS)}
+        self._answer()
+        places = [TopicPartition(topic, partition) for topic in topics for partition in range(PARTITIONS)]
+        return {place: self.end.get(place, 0) for place in places}
 
     async def starts(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
-        return await self.ends(topics)
+        self._answer()
+        return {TopicPartition(topic, partition): 0 for topic in topics for partition in range(PARTITIONS)}
 
     async def appended_at(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, datetime]:
-        return {}
+        self._answer()
+        return {place: self.since for place, position in positions.items() if position < self.end.get(place, 0)}
+
+    def _answer(self) -> None:
+        if self.silent:
+            raise RetryLater("the broker is frozen")
 
     @contextlib.asynccontextmanager
     async def subscribe(self, group: str, topics: Sequence[Topic], start_at: StartAt) -> AsyncIterator[ScriptedLog]:
@@ -67,9 +81,10 @@ class ScriptedLog:
         return frozenset(self._sources)
 
     async def next_batch(self, max_records: int, timeout_seconds: float) -> Batch | None:
-        if self.script:
+        if self.script and not self.silent:
             return self.script.popleft()
-        self.delivered.set()
+        if not self.script:
+            self.delivered.set()
         await asyncio.sleep(0.001)
         return None
 

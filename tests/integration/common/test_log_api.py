@@ -10,7 +10,6 @@ from structlog.testing import capture_logs
 
 from libs.common.clock import FixedClock, wall_now
 from libs.common.consumer import Consumer
-from libs.common.errors import RetryLater
 from libs.common.testing import eventually
 from libs.common.topics import PARTITIONS, Topic
 from tests.integration.common import desk as desks
@@ -122,13 +121,10 @@ async def test_it_is_for_operators(desk: Desk, method: str, path: str) -> None:
         assert (await desk.ask(who, method, path, json={})).status_code == 403
 
 
-class SilentLog(ScriptedLog):
-    async def starts(self, topics: Any) -> Any:
-        raise RetryLater("the broker is frozen")
-
-
 async def test_a_log_that_does_not_answer_is_said_to_be_the_reason(world: World) -> None:
-    async with desks.opened(world.url, world.owner, SilentLog()) as desk:
+    log = ScriptedLog()
+    log.silent = True
+    async with desks.opened(world.url, world.owner, log) as desk:
         for answer in (await desk.ask("operator", "GET", "/v1/log"), await desk.skip(4, "earliest", 0)):
             assert (answer.status_code, answer.json()["code"]) == (503, "log_unavailable")
             assert "the broker is frozen" in answer.json()["message"]

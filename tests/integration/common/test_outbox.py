@@ -179,6 +179,42 @@ async def test_a_partition_that_never_answers_stops_no_other(world: World) -> No
     assert TopicPartition(Topic.TOUCHES, 0) not in log.appended
 
 
+async def test_a_log_that_takes_nothing_makes_unready_until_it_does(world: World) -> None:
+    log = ScriptedLog()
+    broken = TopicPartition(Topic.TOUCHES, 0)
+    log.broken.add(broken)
+    publisher = Relay("tally", world.worker, log, world.url, unready_seconds=0.1)
+    await add(world, said(account_of(0), 1), said(account_of(1), 1))
+
+    async def ready() -> bool:
+        return await publisher.ready() is None
+
+    async def unready() -> bool:
+        return "the event log has taken nothing for touches/0 for" in (await publisher.ready() or "")
+
+    async with world.running(publisher):
+        await eventually(unready, what="unready")
+        log.broken.clear()
+        await eventually(ready, what="ready again")
+        assert await is_empty(world)
+
+
+async def test_who_does_not_publish_has_nothing_to_say(world: World) -> None:
+    log = ScriptedLog()
+    log.broken.add(TopicPartition(Topic.TOUCHES, 0))
+    leader, other = (Relay("tally", world.worker, log, world.url, unready_seconds=0.1) for _ in range(2))
+    await add(world, said(account_of(0), 1))
+
+    async def the_leader_is_unready() -> bool:
+        return await leader.ready() is not None
+
+    async with world.running(leader):
+        await eventually(the_leader_is_unready, what="the leader is unready")
+        async with world.running(other):
+            assert await other.ready() is None
+    assert await leader.ready() is None
+
+
 async def test_a_window_is_bounded_in_bytes(world: World) -> None:
     log = ScriptedLog()
     await add(world, *(said(f"account-{n}", 1, reason="x" * 800_000) for n in range(12)))
