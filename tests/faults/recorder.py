@@ -48,6 +48,7 @@ class Recorder:
         self._log = log
         self._log_from: Mapping[TopicPartition, int] = {}
         self._inbox_from = 0
+        self.patience_seconds = PATIENCE_SECONDS
         self._faults: list[FaultMoment] = []
 
     async def begin(self) -> None:
@@ -64,7 +65,7 @@ class Recorder:
     async def history(self, *, seed: int | None = None) -> History:
         """Call it when the load has ended and every fault is over."""
         since = max([self._load.last_answer_at, *(fault.over_at for fault in self._faults)])
-        through_at, left = await self._until_through(since + PATIENCE_SECONDS)
+        through_at, left = await self._until_through(since + self.patience_seconds)
         headers = {"authorization": f"Bearer {self._load.keys.api_key}"}
         async with httpx.AsyncClient(headers=headers, timeout=10) as http:
             asked = _Asked(self._town, http)
