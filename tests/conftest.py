@@ -22,6 +22,7 @@ from deploy.local.postgres import EmbeddedPostgres, start
 from deploy.local.terminal import Terminal
 from libs.common.errors import NotStarted
 from libs.common.migrate import migrate
+from tests.kafka_topics import make_topics
 
 JARS = Path(os.environ.get("KIZASHI_LOCAL_KAFKA_JARS") or DEFAULT_FOLDER)
 OWNER = "postgres"
@@ -105,6 +106,12 @@ def kafka(kafka_jars: Path) -> Iterator[EmbeddedKafka]:
     finally:
         server.stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka_topics(kafka: EmbeddedKafka) -> str:
+    """The prefix of the event log's topics on that broker. Whoever asks empties them or bears with what is in them."""
+    return asyncio.run(make_topics(kafka.url))
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:

@@ -136,6 +136,7 @@ class KafkaSubscription:
 
     async def next_batch(self, max_records: int, timeout_seconds: float) -> Batch | None:
         deadline = monotonic() + timeout_seconds
+        await asyncio.sleep(0)  # as long as there is something to take nothing below waits, and the fetching must go on
         while True:
             await self._keep_up()
             for owned in self._in_turn():

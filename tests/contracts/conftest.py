@@ -43,8 +43,8 @@ async def postgres_engine(database: TestDatabase) -> AsyncIterator[PostgresEngin
 
 
 @pytest.fixture
-async def kafka_engine(kafka: EmbeddedKafka, database: TestDatabase) -> AsyncIterator[KafkaEngine]:
-    made = await KafkaEngine.make(kafka, database.url)
+async def kafka_engine(kafka: EmbeddedKafka, kafka_topics: str, database: TestDatabase) -> AsyncIterator[KafkaEngine]:
+    made = await KafkaEngine.make(kafka, kafka_topics, database.url)
     yield made
     await made.close()
 

@@ -20,11 +20,12 @@ from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.postgres import start as start_postgres
 from libs.common.event_log import EventLog, Record, TopicPartition
 from libs.common.event_log_kafka_access import brokers_of
-from libs.common.event_log_kafka_topics import create_topics
 from libs.common.migrate import migrate
+from libs.common.testing import eventually
 from libs.common.topics import Topic
 from tests.conftest import LOGIN, OWNER
 from tests.contracts.log_address import LogAddress
+from tests.kafka_topics import make_topics
 
 
 class Engine(Protocol):
@@ -144,21 +145,15 @@ class FragilePostgresEngine(PostgresEngine):
 
 
 class KafkaEngine(_Clients):
-    """Topics of its own on a broker that others use too. Make it with ``made``."""
-
-    def __init__(self, broker: EmbeddedKafka, locks_url: str) -> None:
-        super().__init__(LogAddress(broker.url, locks_url, f"test-{uuid.uuid4().hex[:8]}."))
+    """Topics that other tests have used before, emptied, because new ones take seconds. Nothing begins at 0 in them."""
 
     @classmethod
-    async def make(cls, broker: EmbeddedKafka, locks_url: str) -> KafkaEngine:
-        engine = cls(broker, locks_url)
-        await create_topics(engine.address.url, engine.address.kafka, retention_days=7)
+    async def make(cls, broker: EmbeddedKafka, topic_prefix: str, locks_url: str) -> KafkaEngine:
+        engine = cls(LogAddress(broker.url, locks_url, topic_prefix))
+        log = await engine.client()
+        starts, ends = await log.starts(list(Topic)), await log.ends(list(Topic))
+        await engine.expire(*(source for source in starts if starts[source] < ends[source]))
         return engine
-
-    async def close(self) -> None:
-        await super().close()
-        async with self.admin() as admin:
-            await admin.delete_topics([self.name_of(topic) for topic in Topic])
 
     def name_of(self, topic: Topic) -> str:
         return self.address.kafka.name_of(topic)
@@ -190,6 +185,9 @@ class KafkaEngine(_Clients):
     async def append_in_transaction(
         self, source: TopicPartition, records: Sequence[Record], *, abort: bool = False
     ) -> None:
+        """All of them and the marker, for which Kafka lets nobody wait, are in the log when this returns."""
+        log = await self.client()
+        end = (await log.ends([source.topic]))[source] + len(records) + 1
         async with self.transactional_producer() as producer:
             await producer.begin_transaction()
             for one in records:
@@ -201,9 +199,14 @@ class KafkaEngine(_Clients):
             else:
                 await producer.commit_transaction()
 
-    async def expire(self, source: TopicPartition) -> None:
+        async def marked() -> bool:
+            return (await log.ends([source.topic]))[source] == end
+
+        await eventually(marked)
+
+    async def expire(self, *sources: TopicPartition) -> None:
         async with self.admin() as admin:
-            await admin.delete_records({self.on_kafka(source): RecordsToDelete(-1)})
+            await admin.delete_records({self.on_kafka(source): RecordsToDelete(-1) for source in sources})
 
     async def append_around_hole(self, source: TopicPartition, before: Record, after: Record) -> None:
         await self.append_in_transaction(source, [before])
@@ -213,19 +216,18 @@ class KafkaEngine(_Clients):
 class FragileKafkaEngine(KafkaEngine):
     """Its broker is its own, durable, and may be stopped and frozen."""
 
-    def __init__(self, broker: EmbeddedKafka, locks_url: str, jars: Path) -> None:
-        super().__init__(broker, locks_url)
+    def __init__(self, broker: EmbeddedKafka, topic_prefix: str, locks_url: str, jars: Path) -> None:
+        super().__init__(LogAddress(broker.url, locks_url, topic_prefix))
         self._broker = broker
         self._jars = jars
 
     @classmethod
     async def make_with_broker(cls, folder: Path, locks_url: str, jars: Path) -> FragileKafkaEngine:
-        engine = cls(start_kafka(folder, jars=jars), locks_url, jars)
-        await create_topics(engine.address.url, engine.address.kafka, retention_days=7)
-        return engine
+        broker = start_kafka(folder, jars=jars)
+        return cls(broker, await make_topics(broker.url), locks_url, jars)
 
     async def close(self) -> None:
-        await _Clients.close(self)
+        await super().close()
         self._broker.stop()
 
     def freeze(self) -> None:
