@@ -8,6 +8,7 @@ from cli.accounts import account, accounts, sources, timeline
 from cli.dead_letters import dlq
 from cli.delivery_mode import notify
 from cli.log import log
+from cli.log_create import create
 
 
 @click.group(
@@ -20,6 +21,7 @@ def main() -> None:
 
 for command in (accounts, account, timeline, sources, notify, dlq, log):
     main.add_command(command)
+log.add_command(create)
 
 if __name__ == "__main__":
     main()
