@@ -34,8 +34,8 @@ UNANSWERED_SECONDS = 7.0
 AGAIN_SECONDS = 0.3
 REPEATED = 0.03
 """Of the requests: answered, but the SDK did not hear it and sends them once more."""
-DRAIN_SECONDS = 45.0
-PREPARED_SECONDS = 40.0
+DRAIN_SECONDS = 60.0
+PREPARED_SECONDS = 90.0
 TIERS: Mapping[str, Mapping[str, object]] = {
     "high": {"plan": "enterprise"},
     "pool": {"arr": 20_000},

@@ -15,6 +15,7 @@ import httpx
 
 from deploy.local import database
 from deploy.local.inbox.server import TOKEN, slack_api_url
+from deploy.local.supervisor import said_last
 from libs.common.event_log import EventLog
 from libs.common.event_log_kafka_access import KafkaAccess
 from libs.common.event_log_kafka_topics import create_topics
@@ -29,7 +30,7 @@ from tests.faults.schedule import MEMBERS, SERVICES, Engine
 OUR_CONFIG = Path(__file__).parent / "config"
 LEASE_SECONDS, CALL_SECONDS, MARGIN_SECONDS = 4.0, 2.0, 0.5
 """Of notify: short, since what a dead process had in hand is settled only after all three."""
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 READY_AGAIN_SECONDS = 30.0
 """After a dependency came back."""
 
@@ -155,6 +156,8 @@ class Town:
         missing: dict[str, str] = {}
 
         async def ready() -> bool:
+            for process in self.processes.values():
+                assert not process.is_given_up, f"{process.name} cannot run: {said_last(process.log)}"
             missing.clear()
             missing.update(await self.problems())
             return not missing
