@@ -21,7 +21,6 @@ from libs.common.event_log_kafka_access import KafkaAccess
 from libs.common.event_log_kafka_client import DEADLINE_SECONDS, REQUEST_SECONDS, hang_up
 from libs.common.event_log_kafka_commits import Commits
 from libs.common.event_log_kafka_places import Places
-from libs.common.event_log_metrics import behind
 from libs.common.observability import get_logger
 from libs.common.sharing import Sharing
 from libs.common.topics import PARTITIONS, Topic
@@ -183,12 +182,6 @@ class KafkaSubscription:
         for topic, identity in identities.items():
             if identity != self._identities[topic]:
                 raise RetryLater(f"the topic of {topic} was {self._identities[topic]} and is {identity} now")
-            waiting = (
-                max((self._consumer.highwater(owned.on_kafka) or 0) - owned.position, 0)
-                for owned in self._owned.values()
-                if owned.source.topic == topic
-            )
-            behind.labels(self._group, topic).set(sum(waiting))
 
     async def _share(self) -> None:
         """Give up what is above our share and take what is free below it."""

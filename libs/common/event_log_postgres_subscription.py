@@ -13,7 +13,6 @@ import msgspec
 
 from libs.common.errors import PositionLost, RetryLater
 from libs.common.event_log import Batch, ReadRecord, StartAt, TopicPartition
-from libs.common.event_log_metrics import behind
 from libs.common.event_log_postgres_session import LogSession
 from libs.common.observability import get_logger
 from libs.common.sharing import Sharing
@@ -54,13 +53,9 @@ class _Owned:
     paused_until: float = 0.0
     served: int = 0
 
-    @property
-    def behind(self) -> int:
-        """How many records wait, as far as known."""
-        return 0 if self.next is None else max(self.next - self.position, 0)
-
     def has_news(self, now: float) -> bool:
-        return self.behind > 0 and self.paused_until <= now
+        """As far as known."""
+        return self.next is not None and self.next > self.position and self.paused_until <= now
 
     def check(self, now: float) -> None:
         """Raises PositionLost when the position lies outside what the log holds, and holds the partition from then
@@ -168,9 +163,6 @@ class PostgresSubscription:
         found = {row["number"]: row for row in rows}
         for owned in self._owned.values():
             owned.earliest, owned.next = found[owned.number]["earliest"], found[owned.number]["next"]
-        for topic in self._topics:
-            waiting = (owned.behind for owned in self._owned.values() if owned.source.topic == topic)
-            behind.labels(self._group, topic).set(sum(waiting))
         now = monotonic()
         for owned in self._owned.values():
             owned.check(now)
