@@ -41,8 +41,8 @@ _poll_age = Gauge(
 
 @dataclass(frozen=True)
 class Lag:
-    """``records`` counts positions: on Kafka a few of them may be holes. ``since``: when the first of them was
-    appended, None when nothing waits."""
+    """``records`` counts positions: on Kafka some of them may be holes. ``since``: when the first that can be read was
+    appended, None when there is none."""
 
     records: int
     since: datetime | None
@@ -105,7 +105,8 @@ class LagWatch:
             self._progress.excused()
             self._publish()
             return False
-        behind = {source: lag.records for source, lag in self._last.items()}
+        # What an open transaction of another producer hides is not to be read yet, and nobody's fault.
+        behind = {source: lag.records if lag.since else 0 for source, lag in self._last.items()}
         self._progress.answered(behind, self._stops.sources)
         self._publish()
         if self._progress.records_wait:

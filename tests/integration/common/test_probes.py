@@ -13,12 +13,15 @@ import asyncpg
 import psutil
 import pytest
 
+from deploy.local.kafka import EmbeddedKafka
 from deploy.local.postgres import EmbeddedPostgres, start
 from libs.common.clock import wall_now
 from libs.common.consumer import Consumer, handles
 from libs.common.db import AsyncConnection
 from libs.common.errors import RetryLater
 from libs.common.event_log import Batch, TopicPartition
+from libs.common.event_log_kafka import KafkaEventLog
+from libs.common.event_log_kafka_access import KafkaAccess
 from libs.common.event_log_open import event_log
 from libs.common.events import Event, TelemetryReceived
 from libs.common.migrate import migrate
@@ -31,6 +34,7 @@ from tests.integration.common import tally as made_up
 from tests.integration.common.conftest import World
 from tests.integration.common.scripted_log import ScriptedLog
 from tests.integration.common.tally import on_telemetry_received, publish, tally, telemetry
+from tests.kafka_topics import make_topics
 
 PLACE = TopicPartition(Topic.TELEMETRY, 4)
 QUICK = Patience(
@@ -232,24 +236,38 @@ async def consumer(server: Server) -> AsyncIterator[Consumer]:
     await database.close()
 
 
-async def test_a_frozen_server_makes_unready_within_seconds_and_ready_soon_after_it_is_back(
+async def test_a_frozen_postgresql_makes_unready_within_seconds_and_ready_soon_after_it_is_back(
     server: Server, consumer: Consumer
 ) -> None:
+    await frozen_and_back(consumer, server.freeze, server.thaw)
+
+
+async def test_a_frozen_kafka_makes_unready_within_seconds_and_ready_soon_after_it_is_back(
+    world: World, kafka: EmbeddedKafka
+) -> None:
+    access = KafkaAccess(locks_url=world.url, topic_prefix=await make_topics(kafka.url))
+    log = KafkaEventLog(kafka.url, access, name="test")
+    await log.open()
+    await frozen_and_back(tally(log, world.worker, timekeeping=True), kafka.freeze, kafka.thaw)
+    await log.close()
+
+
+async def frozen_and_back(consumer: Consumer, freeze: Callable[[], None], thaw: Callable[[], None]) -> None:
     stopping = asyncio.Event()
     running = asyncio.create_task(consumer.run(stopping))
     await eventually(says(consumer.ready, None), what="ready")
-    server.freeze()
+
+    async def unready() -> bool:
+        assert await consumer.live() is None
+        return await consumer.ready() is not None
+
+    began = monotonic()
+    freeze()
     try:
-        began = monotonic()
-
-        async def unready() -> bool:
-            assert await consumer.live() is None
-            return await consumer.ready() is not None
-
         await eventually(unready, within_seconds=20, what="unready")
-        seconds_to_red = monotonic() - began
     finally:
-        server.thaw()
+        seconds_to_red = monotonic() - began
+        thaw()
     began = monotonic()
     await eventually(says(consumer.ready, None), within_seconds=30, what="ready again")
     print(f"unready after {seconds_to_red:.1f} s, ready {monotonic() - began:.1f} s after it came back")
