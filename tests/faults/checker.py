@@ -173,7 +173,9 @@ def _one_name(events: list[Sent], counted: int, log: _Log) -> Iterator[Finding]:
         words = f"{what} was counted {_times(counted)} instead of {_times(certain)}; on the log: {where or 'not read'}"
         yield Finding(Kind.LOST, ids, words)
     elif counted > len(events):
-        yield Finding(Kind.DOUBLED, ids, f"{what} was sent {_times(len(events))} and counted {_times(counted)}")
+        where = ", ".join(_place(record) for records in logged for record in records) or "not read"
+        words = f"{what} was sent {_times(len(events))} and counted {_times(counted)}; on the log: {where}"
+        yield Finding(Kind.DOUBLED, ids, words)
     elif counted > possible:
         yield Finding(Kind.GHOST, ids, f"{what} was counted {_times(counted)}, but is on the log {_times(certain)}")
 

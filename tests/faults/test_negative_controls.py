@@ -1,0 +1,92 @@
+"""The same town, load and checker see it when a guard is missing; else that they see nothing would prove nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from libs.common.testing import eventually
+from tests.faults.checker import Finding, check
+from tests.faults.history import History
+from tests.faults.inject import restart
+from tests.faults.processes import Supervised
+from tests.faults.running import Run, under_load
+from tests.faults.sabotage import CONTROLS, WITHIN_SECONDS, Control, command
+from tests.faults.schedule import Engine, FreezeAt
+from tests.faults.town import READY_SECONDS, Town
+
+ENGINE = Engine.POSTGRES
+"""What is taken out stands above the event log, and is the same on every engine."""
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+STORIES = {"pool": 15, "mail": 15}
+RATE = 60.0
+PATIENCE_SECONDS = 5.0
+"""What a missing guard leaves behind waits for ever, so there is little to wait for."""
+
+
+@asynccontextmanager
+async def sabotaged(town: Town, name: str) -> AsyncIterator[Supervised]:
+    """Both processes of the control's service run without the guard for the length of the block. The one that it gives
+    is started last, with the control's failpoint armed: so the other one leads where there is one leader."""
+    control = CONTROLS[name]
+    processes = town.of(control.service)
+    whole = [process.command for process in processes]
+    struck = processes[0]
+    try:
+        for process in reversed(processes):
+            process.command = command(name)
+            await restart(process, **(control.armed if process is struck else {}))
+        yield struck
+    finally:
+        for process, its in zip(processes, whole, strict=True):
+            process.command = its
+            await process.end()
+        await asyncio.gather(*(process.start() for process in processes))
+        await town.until_ready(READY_SECONDS)
+
+
+async def strike(run: Run, control: Control, struck: Supervised) -> None:
+    match control.fault:
+        case FreezeAt(within_seconds=within_seconds, seconds=seconds):
+            await struck.until_frozen(within_seconds)
+            await asyncio.sleep(seconds)
+            struck.thaw()
+        case fault:
+
+            async def met() -> bool:
+                return await run.strike(fault)
+
+            await eventually(met, within_seconds=WITHIN_SECONDS, what=f"somebody meets {fault}")
+
+
+async def caught(town: Town, name: str) -> tuple[History, list[Finding]]:
+    """What the checker finds of the control's kind, in a run that the control's fault has struck."""
+    control = CONTROLS[name]
+    async with sabotaged(town, name) as struck, under_load(town, stories=STORIES, rate=RATE) as run:
+        run.recorder.patience_seconds = PATIENCE_SECONDS
+        await strike(run, control, struck)
+    findings = check(run.history)
+    assert control.kind in {finding.kind for finding in findings}, [str(finding) for finding in findings]
+    return run.history, [finding for finding in findings if finding.kind is control.kind]
+
+
+async def test_a_naive_outbox_poller_loses_what_commits_late(town: Town) -> None:
+    history, lost = await caught(town, "naive-outbox-poller")
+    touches = {touch.touch_id for touch in history.touches}
+    assert {finding.subject for finding in lost} <= touches, "playbook knows them, and never published them"
+
+
+async def test_without_the_compare_and_set_a_zombie_doubles(town: Town) -> None:
+    """What is doubled stands on the log once, so it is no copy that a claim should have absorbed: two have read it."""
+    history, doubled = await caught(town, "no-compare-and-set")
+    on_log = Counter(record.event_id for record in history.log or ())
+    assert any(on_log[finding.subject] == 1 for finding in doubled), [str(finding) for finding in doubled]
+
+
+async def test_slack_sdk_with_its_default_retries_tells_twice(town: Town) -> None:
+    history, twice = await caught(town, "slack-default-retries")
+    assert {finding.subject for finding in twice} <= {row.touch_id for row in history.deliveries if row.state == "sent"}
