@@ -71,14 +71,16 @@ class KafkaClient:
                         return await question(client)
                     except NotYet as exc:
                         not_yet = str(exc)
+                    except BrokerResponseError as exc:
+                        if not exc.retriable or isinstance(exc, RequestTimedOutError):  # aiokafka's word for no answer
+                            raise
+                        not_yet = f"says {exc}"
                     await asyncio.sleep(AGAIN_SECONDS)
         except (OSError, KafkaError) as exc:  # TimeoutError is an OSError
-            if not_yet:
-                raise RetryLater(f"the event log's Kafka {not_yet}") from exc
-            answered = isinstance(exc, BrokerResponseError) and not isinstance(exc, RequestTimedOutError)
-            if client is not None and not answered:
+            if client is not None:
                 await self._drop(client)
-            raise RetryLater(f"the event log's Kafka does not answer: {exc or 'deadline passed'}") from exc
+            why = not_yet or f"does not answer: {exc or 'deadline passed'}"
+            raise RetryLater(f"the event log's Kafka {why}") from exc
 
     async def close(self) -> None:
         """For good, and without waiting for brokers."""
