@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import ssl
 import stat
 import subprocess
 import sys
@@ -245,6 +247,23 @@ def test_secrets_are_their_owners_until_docker_mounts_them(tmp_path: Path) -> No
     _run_new_secrets(tmp_path / "secrets")
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "secrets").iterdir()} == {0o644}
+
+
+async def test_the_certificate_of_the_inbox_is_good_for_the_inbox(tmp_path: Path) -> None:
+    """Trusted as notify trusts it, and by the stricter rules of newer Pythons as well."""
+    _run_new_secrets(tmp_path)
+    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    shown.load_cert_chain(tmp_path / "mailpit_certificate", tmp_path / "mailpit_key")
+    trusting = ssl.create_default_context()
+    trusting.load_verify_locations(tmp_path / "mailpit_certificate")
+    trusting.verify_flags |= ssl.VERIFY_X509_STRICT
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=shown)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="mailpit")
+        writer.close()
+        with pytest.raises(ssl.SSLCertVerificationError, match="not valid for 'mail.example.com'"):
+            await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="mail.example.com")
 
 
 def test_secrets_stay_out_of_git_and_out_of_the_image() -> None:
