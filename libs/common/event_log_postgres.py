@@ -151,10 +151,6 @@ class PostgresEventLog:
         finally:
             await locks.close()
 
-    async def forget(self, group: str) -> None:
-        """That the group was ever here: a group that never comes again must not hold retention back."""
-        await self._reader.fetch("DELETE FROM log.group_position WHERE group_name = $1", group)
-
     def _numbers_of(self, topic: Topic) -> Sequence[int]:
         """By which the database knows the topic's partitions."""
         if not self._numbers:

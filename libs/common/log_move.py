@@ -8,28 +8,33 @@ positions at the new log in one transaction. Until that transaction the installa
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
 
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import EventLog, TopicPartition
-from libs.common.event_log_postgres import PostgresEventLog
 from libs.common.failpoints import failpoint
-from libs.common.log_move_copy import GROUP, Copy, Tell
-from libs.common.log_move_origin import NAME, RUN_AGAIN, PostgresOrigin, connect, running, told_to_operators
+from libs.common.log_move_copy import Copy, Tell
+from libs.common.log_move_logs import NAME, RUN_AGAIN, MovableLog
 from libs.common.log_move_positions import Passage, Plan, Position, Positions
+from libs.common.log_move_postgres import connect, running, told_to_operators
 from libs.common.ownership import LockSession, lock_number
 from libs.common.topics import READERS, Topic
 
 
 @dataclass(frozen=True)
 class Destination:
-    """``log`` is not open yet; ``place`` is its address for people, without a login."""
+    """The new log twice: ``log`` as services know it, which is appended to, and as a log that a move knows, which is
+    read back and may have been left once. Neither is open yet."""
 
     log: EventLog
-    place: str
+    movable: MovableLog
+
+    @property
+    def place(self) -> str:
+        return self.movable.place
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class LogMove:
     """``owner_url`` is the services' database as its owner. ``tell`` gets a line for the operator now and then."""
 
     def __init__(
-        self, owner_url: str, origin: PostgresOrigin, *, tell: Tell, readers: Mapping[Topic, str] = READERS
+        self, owner_url: str, origin: MovableLog, *, tell: Tell, readers: Mapping[Topic, str] = READERS
     ) -> None:
         self._owner_url = owner_url
         self._origin = origin
@@ -58,23 +63,20 @@ class LogMove:
         Raises NotStarted with one sentence, after which everything is as it was or the next run goes on.
         """
         async with self._at_work() as work:
-            alive = [*await running(work.owner), *await self._origin.running()]
+            alive = sorted({*await running(work.owner), *await self._origin.running()})
             if alive and not dry:
                 raise NotStarted(
-                    f"Kizashi is still at work: {', '.join(sorted(set(alive)))}. Stop every service, frozen ones too; "
+                    f"Kizashi is still at work: {', '.join(alive)}. Stop every service, frozen ones too; "
                     "SELECT pg_terminate_backend(…) ends the session of a process that is out of reach."
                 )
             try:
-                await destination.log.open()
+                await destination.movable.open()
                 await self._move(work, destination, dry)
-                if isinstance(destination.log, PostgresEventLog):
-                    await destination.log.forget(GROUP)
-            except RetryLater as exc:
-                raise NotStarted(f"The new log does not answer: {exc}. {RUN_AGAIN}") from exc
             finally:
                 await destination.log.close()
+                await destination.movable.close()
             if alive:
-                self._tell(f"To be stopped first: {', '.join(sorted(set(alive)))}")
+                self._tell(f"To be stopped first: {', '.join(alive)}")
 
     async def give_up(self) -> None:
         """Open the old log again, if no position has left it. Raises NotStarted."""
@@ -93,7 +95,7 @@ class LogMove:
     # --- the steps ---
 
     async def _move(self, work: _Work, destination: Destination, dry: bool) -> None:
-        new = {topic: await destination.log.identity(topic) for topic in Topic}
+        new = {topic: await destination.movable.identity(topic) for topic in Topic}
         if new == {topic: await self._origin.identity(topic) for topic in Topic}:
             raise NotStarted(
                 f"{destination.place} is the log that is to be moved; name another one with --to or KIZASHI_LOG_URL."
@@ -111,22 +113,47 @@ class LogMove:
         await self._origin.seal(destination.place)
         failpoint("log_move.sealed")
         if plan is None:
-            begin = await destination.log.ends(list(Topic))
-            passages = [
-                Passage(source, await self._origin.identity(source.topic), first[source], new[source.topic], end)
-                for source, end in begin.items()
-            ]
-            plan = await work.positions.begin(self._origin.place, destination.place, passages)
+            plan = await work.positions.begin(
+                self._origin.place, destination.place, await self._passages(destination.movable, first, new)
+            )
             failpoint("log_move.planned")
-        copy = Copy(self._origin, destination.log, plan.passages, holds=lambda: work.lock.alive, tell=self._tell)
+        if await destination.movable.moved_to() is not None:
+            # It was left once. What anybody appends to it from here on lies behind the positions of the plan.
+            await destination.movable.unseal()
+            failpoint("log_move.unsealed")
+        await destination.log.open()
+        copy = Copy(
+            plan.passages,
+            old=self._origin,
+            new=destination.log,
+            readable=destination.movable,
+            may_append=lambda: work.lock.alive,
+            tell=self._tell,
+        )
         copied = await copy.run()
         failpoint("log_move.copied")
         await work.positions.switch(plan)
         failpoint("log_move.switched")
         self._tell(
-            f"Moved: {copied:,} records copied and read back, every position switched. Start the services with "
-            f"KIZASHI_LOG_URL={destination.place}."
+            f"Moved: {copied:,} records copied, all of them read back, every position switched. "
+            f"Start the services with KIZASHI_LOG_URL={destination.place}"
         )
+
+    async def _passages(
+        self, new_log: MovableLog, first: Mapping[TopicPartition, int], new: Mapping[Topic, str]
+    ) -> Sequence[Passage]:
+        """A reader's records begin where the new log ends. What nobody reads may be there from an earlier move."""
+        starts, ends = await new_log.starts(), await new_log.ends()
+        return [
+            Passage(
+                source,
+                await self._origin.identity(source.topic),
+                first[source],
+                new[source.topic],
+                end if source.topic in self._readers else starts[source],
+            )
+            for source, end in ends.items()
+        ]
 
     async def _first_positions(self, positions: Positions) -> Mapping[TopicPartition, int]:
         """From where on the old log's records are wanted: its reader's position, else all that it still holds.
@@ -200,6 +227,9 @@ class LogMove:
             owner = await connect(self._owner_url, "services")
             stack.push_async_callback(owner.close)
             stack.push_async_callback(self._origin.close)
-            await self._origin.open()
-            with told_to_operators("A database stopped answering"):
-                yield _Work(owner, Positions(owner, self._readers), lock)
+            try:
+                await self._origin.open()
+                with told_to_operators("The services' database stopped answering"):
+                    yield _Work(owner, Positions(owner, self._readers), lock)
+            except RetryLater as exc:
+                raise NotStarted(f"An event log does not answer: {exc}. {RUN_AGAIN}") from exc

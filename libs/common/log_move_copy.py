@@ -13,20 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Protocol
 
-from libs.common.errors import NotStarted, PositionLost, RetryLater
+from libs.common.errors import InvalidEvent, NotStarted, RetryLater
 from libs.common.event_log import EventLog, ReadRecord, TopicPartition
 from libs.common.failpoints import failpoint
-from libs.common.log_move_origin import RUN_AGAIN
+from libs.common.log_move_logs import RUN_AGAIN
 from libs.common.log_move_positions import Passage
-from libs.common.topics import Topic
 
-GROUP = "log-move"
-"""Of the only member that reads back. It keeps no position."""
 AT_ONCE = 4
-"""Partitions that are copied beside each other."""
-READ_BACK_RECORDS = 5_000
-READ_BACK_SECONDS = 60.0
-"""Without a record that the log's own end promises."""
+"""Partitions that are brought over beside each other."""
 ROUNDS_WITHOUT_PROGRESS = 5
 PAUSE_SECONDS = 1.0
 TELL_EVERY_SECONDS = 2.0
@@ -35,66 +29,55 @@ Tell = Callable[[str], None]
 
 
 class Readable(Protocol):
-    """A sealed log."""
+    """Of a log; see MovableLog."""
+
+    async def starts(self) -> Mapping[TopicPartition, int]: ...
 
     async def ends(self) -> Mapping[TopicPartition, int]: ...
 
-    async def read(self, source: TopicPartition, start: int, end: int) -> Sequence[ReadRecord]:
-        """The next records from ``start`` on, before ``end``; none when there is none."""
+    async def read(self, source: TopicPartition, start: int, end: int) -> Sequence[ReadRecord]: ...
 
 
 class _Partition:
     """How far one partition is. The new log holds the old one's records before ``found``; what it holds before
     ``looked`` has been compared."""
 
-    def __init__(self, origin: Readable, passage: Passage, end: int) -> None:
+    def __init__(self, passage: Passage) -> None:
         self.source = passage.source
-        self.end = end
         self.found = passage.first
         self.looked = passage.begin
-        self._origin = origin
-        self._expected: deque[ReadRecord] = deque()
+        self.end = passage.first
+        self.expected: deque[ReadRecord] = deque()
 
     @property
-    def complete(self) -> bool:
-        return self.found >= self.end
-
-    async def recognise(self, records: Sequence[ReadRecord], end: int) -> None:
-        """Go on in the old log with every record of the new one that is the next."""
-        for record in records:
-            if not self._expected and not self.complete:
-                await self._expect_more()
-            if self._expected and _same(self._expected[0], record):
-                self.found = self._expected.popleft().offset + 1
-                if not self._expected and not self.complete:
-                    await self._expect_more()
-        self.looked = end
-
-    async def _expect_more(self) -> None:
-        self._expected.extend(await self._origin.read(self.source, self.found, self.end))
-        if not self._expected:
-            self.found = self.end  # nothing but holes until there
+    def missing(self) -> int:
+        """Positions of the old log whose records have not been found in the new one."""
+        return max(self.end - self.found, 0)
 
 
 class Copy:
-    """``passages`` of a sealed log into ``destination``. ``holds`` says whether this process may still append."""
+    """``passages`` of the sealed ``old`` log into the new one, which is appended to and, as ``readable``, read back.
+
+    ``may_append`` says whether this is still the only move at work.
+    """
 
     def __init__(
         self,
-        origin: Readable,
-        destination: EventLog,
         passages: Sequence[Passage],
         *,
-        holds: Callable[[], bool],
+        old: Readable,
+        new: EventLog,
+        readable: Readable,
+        may_append: Callable[[], bool],
         tell: Tell,
     ) -> None:
-        self._origin = origin
-        self._destination = destination
-        self._passages = passages
-        self._holds = holds
+        self._partitions = [_Partition(passage) for passage in passages]
+        self._old = old
+        self._new = new
+        self._readable = readable
+        self._may_append = may_append
         self._tell = tell
-        self._partitions: Mapping[TopicPartition, _Partition] = {}
-        self._total = self._copied = 0
+        self._copied = 0
         self._tell_at = 0.0
 
     async def run(self) -> int:
@@ -102,76 +85,29 @@ class Copy:
 
         Raises NotStarted when it does not come that far; what was copied is recognised by the next run.
         """
-        ends = await self._origin.ends()
-        self._partitions = {one.source: _Partition(self._origin, one, ends[one.source]) for one in self._passages}
-        self._total = sum(max(one.end - one.found, 0) for one in self._partitions.values())
-        best, idle = -1, 0
-        while idle <= ROUNDS_WITHOUT_PROGRESS:
-            trouble = "it does not give back what it acknowledged"
-            try:
-                await self._read_back()
-                missing = [one for one in self._partitions.values() if not one.complete]
-                if not missing:
-                    return self._copied
-                await self._append_to_all(missing)
-            except RetryLater as exc:
-                trouble = str(exc)
-                self._tell(f"The new log is waited for: {trouble}")
-                await asyncio.sleep(PAUSE_SECONDS)
-            found = sum(one.found for one in self._partitions.values())
-            best, idle = (found, 0) if found > best else (best, idle + 1)
-        raise NotStarted(f"The new log does not take the records ({trouble}). {RUN_AGAIN}")
+        ends = await self._old.ends()
+        while True:
+            for one in self._partitions:
+                one.end = ends[one.source]
+            await self._bring_all_over()
+            seen, ends = ends, await self._old.ends()
+            if seen == ends:  # it is sealed; but to look is cheaper than to be wrong
+                return self._copied
 
-    # --- what is there ---
-
-    async def _read_back(self) -> None:
-        """Recognise what the new log holds by now."""
-        topics = sorted({one.source.topic for one in self._partitions.values()})
-        ends = await self._destination.ends(topics)
-        for topic in topics:
-            unread = {
-                source: one
-                for source, one in self._partitions.items()
-                if source.topic == topic and not one.complete and one.looked < ends[source]
-            }
-            if unread:
-                await self._read_back_topic(topic, unread, ends)
-
-    async def _read_back_topic(
-        self, topic: Topic, unread: dict[TopicPartition, _Partition], ends: Mapping[TopicPartition, int]
-    ) -> None:
-        async def begin(source: TopicPartition) -> int:
-            return self._partitions[source].looked if source in self._partitions else ends[source]
-
-        heard_at = monotonic()
-        async with self._destination.subscribe(GROUP, [topic], begin) as subscription:
-            while unread:
-                try:
-                    batch = await subscription.next_batch(READ_BACK_RECORDS, 1.0)
-                except PositionLost as exc:
-                    raise NotStarted(
-                        f"The new log has dropped what was copied before anybody read it ({exc}) Give this move up "
-                        "(--give-up) and begin it again; the old log still holds everything."
-                    ) from exc
-                if batch is None:
-                    if monotonic() - heard_at > READ_BACK_SECONDS:
-                        raise RetryLater(f"{topic} ends before its own end")
-                    continue
-                heard_at = monotonic()
-                partition = self._partitions[batch.source]
-                await partition.recognise(batch.records, batch.end)
-                if partition.complete or batch.end >= ends[batch.source]:
-                    unread.pop(batch.source, None)
-                self._tell_progress("read back")
-
-    # --- what is missing ---
-
-    async def _append_to_all(self, partitions: Sequence[_Partition]) -> None:
-        waiting = deque(partitions)
+    async def _bring_all_over(self) -> None:
+        starts = await self._readable.starts()
+        waiting = deque(one for one in self._partitions if one.missing)
 
         async def work() -> None:
             while waiting:
-                await self._append(waiting.popleft())
+                one = waiting.popleft()
+                if one.looked < starts[one.source]:
+                    raise NotStarted(
+                        f"The new log has dropped records of {one.source.topic}/{one.source.partition} that were "
+                        "copied and not read yet. Give this move up (--give-up) and begin it again: the old log has "
+                        "them."
+                    )
+                await self._bring_over(one)
 
         workers = [asyncio.create_task(work()) for _ in range(AT_ONCE)]
         try:
@@ -181,32 +117,72 @@ class Copy:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _append(self, partition: _Partition) -> None:
-        """What the new log does not hold, in order: the next batch goes when the one before it is durable."""
-        position = partition.found
-        while records := await self._origin.read(partition.source, position, partition.end):
-            if not self._holds():
-                raise NotStarted(
-                    "The session that keeps other moves away is gone, so this one stopped; run the same command again."
-                )
-            await self._destination.append(partition.source.topic, records, partition.source.partition)
-            failpoint("log_move.appended")
-            position = records[-1].offset + 1
-            self._copied += len(records)
-            self._tell_progress("copied")
-        if position == partition.found:
-            partition.found = partition.end  # nothing but holes until there
+    async def _bring_over(self, one: _Partition) -> None:
+        fewest, idle = one.missing, 0
+        while idle < ROUNDS_WITHOUT_PROGRESS:
+            trouble = "it does not give back what it acknowledged"
+            try:
+                await self._recognise(one)
+                if not one.missing:
+                    return
+                await self._append(one)
+            except RetryLater as exc:
+                trouble = str(exc)
+                self._say(f"Waiting: {trouble}")
+                await asyncio.sleep(PAUSE_SECONDS)
+            fewest, idle = (one.missing, 0) if one.missing < fewest else (fewest, idle + 1)
+        raise NotStarted(f"{one.source.topic}/{one.source.partition} cannot be brought over: {trouble}. {RUN_AGAIN}")
 
-    def _tell_progress(self, what: str) -> None:
-        if monotonic() < self._tell_at:
-            return
-        self._tell_at = monotonic() + TELL_EVERY_SECONDS
-        done = (
-            self._copied
-            if what == "copied"
-            else self._total - sum(max(one.end - one.found, 0) for one in self._partitions.values())
-        )
-        self._tell(f"{done:,} of {self._total:,} records {what}")
+    async def _recognise(self, one: _Partition) -> None:
+        """Go through what the new log holds by now, and on in the old one with every record that is its next."""
+        end = (await self._readable.ends())[one.source]
+        while one.missing and (held := await self._readable.read(one.source, one.looked, end)):
+            for record in held:
+                if not one.expected:
+                    await self._expect_more(one)
+                if one.expected and _same(one.expected[0], record):
+                    one.found = one.expected.popleft().offset + 1
+                one.looked = record.offset + 1
+            self._say_progress()
+        if not one.expected:
+            await self._expect_more(one)
+
+    async def _expect_more(self, one: _Partition) -> None:
+        if one.missing:
+            one.expected.extend(await self._old.read(one.source, one.found, one.end))
+            if not one.expected:
+                one.found = one.end  # nothing but holes until there
+
+    async def _append(self, one: _Partition) -> None:
+        """What the new log does not hold, in order: the next batch goes when the one before it is durable."""
+        position = one.found
+        records: Sequence[ReadRecord] = list(one.expected)
+        while records:
+            if not self._may_append():
+                raise NotStarted(f"The session that keeps other moves away is gone, so this one stopped. {RUN_AGAIN}")
+            try:
+                await self._new.append(one.source.topic, records, one.source.partition)
+            except InvalidEvent as exc:
+                raise NotStarted(
+                    f"The new log cannot hold a record of {one.source.topic}/{one.source.partition} between "
+                    f"{records[0].offset} and {records[-1].offset}: {exc} Let its reader take it on the old log first "
+                    "(--give-up, and start the services)."
+                ) from exc
+            failpoint("log_move.appended")
+            self._copied += len(records)
+            self._say_progress()
+            position = records[-1].offset + 1
+            records = await self._old.read(one.source, position, one.end)
+
+    def _say_progress(self) -> None:
+        missing = sum(one.missing for one in self._partitions)
+        self._say(f"{self._copied:,} records copied, {missing:,} to be found in the new log")
+
+    def _say(self, sentence: str) -> None:
+        """At most now and then."""
+        if monotonic() >= self._tell_at:
+            self._tell_at = monotonic() + TELL_EVERY_SECONDS
+            self._tell(sentence)
 
 
 def _same(one: ReadRecord, other: ReadRecord) -> bool:

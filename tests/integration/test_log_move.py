@@ -24,7 +24,9 @@ from libs.common.event_log import EventLog, ReadRecord, Record, TopicPartition
 from libs.common.event_log_open import event_log
 from libs.common.events import encode
 from libs.common.log_move import Destination, LogMove
-from libs.common.log_move_origin import PostgresOrigin, place_of
+from libs.common.log_move_kafka import KafkaLog
+from libs.common.log_move_logs import MovableLog
+from libs.common.log_move_postgres import PostgresLog
 from libs.common.outbox import Relay
 from libs.common.testing import eventually
 from libs.common.topics import Topic
@@ -40,6 +42,9 @@ __all__ = ["world"]
 READERS = {Topic.TELEMETRY: "tally", Topic.TOUCHES: "echo"}
 EVENTS = 600
 TOPICS = list(Topic)
+
+
+TO_KAFKA = pytest.mark.parametrize("new_log", ["kafka"], indirect=True)
 
 
 @pytest.fixture(params=["postgres", "kafka"])
@@ -64,10 +69,16 @@ async def new_log_on_postgres(postgres: EmbeddedPostgres) -> AsyncIterator[LogAd
 
 
 @pytest.fixture
-async def new_log_on_kafka(kafka: EmbeddedKafka, database: TestDatabase) -> AsyncIterator[LogAddress]:
-    engine = await KafkaEngine.make(kafka, database.url)
+async def new_log_on_kafka(
+    kafka: EmbeddedKafka, kafka_topics: str, database: TestDatabase
+) -> AsyncIterator[LogAddress]:
+    engine = await KafkaEngine.make(kafka, kafka_topics, database.url)
     yield engine.address
     await engine.close()
+
+
+def movable(log: LogAddress) -> MovableLog:
+    return KafkaLog(log.url, log.kafka) if log.topic_prefix else PostgresLog(log.url, role="kizashi_log")
 
 
 @dataclass(frozen=True)
@@ -82,11 +93,11 @@ class Mover:
     async def run(self, *, dry: bool = False) -> Sequence[str]:
         """What it says."""
         said: list[str] = []
-        move = LogMove(self.owner_url, PostgresOrigin(self.owner_url), readers=READERS, tell=said.append)
+        move = LogMove(self.owner_url, PostgresLog(self.owner_url), readers=READERS, tell=said.append)
         if self.give_up:
             await move.give_up()
         else:
-            await move.run(Destination(self.new.log("kizashi log move"), place_of(self.new.url)), dry=dry)
+            await move.run(Destination(self.new.log("kizashi log move"), movable(self.new)), dry=dry)
         return said
 
 
@@ -197,16 +208,19 @@ class Installation:
             await self.stop()
 
     async def _through(self, log: EventLog) -> bool:
-        ends = await log.ends(list(READERS))
-        for source, end in ends.items():
-            at = await self.world.ask(
-                f"SELECT next FROM {READERS[source.topic]}.consumer_position WHERE topic = $1 AND partition = $2",
-                source.topic.value,
-                source.partition,
-            )
-            if at != end:
-                return False
-        return bool(await self.world.ask("SELECT count(*) = 0 FROM tally.outbox"))
+        """Asked in the order in which records travel."""
+        return (
+            await self._has_read(log, Topic.TELEMETRY)
+            and bool(await self.world.ask("SELECT count(*) = 0 FROM tally.outbox"))
+            and await self._has_read(log, Topic.TOUCHES)
+        )
+
+    async def _has_read(self, log: EventLog, topic: Topic) -> bool:
+        rows = await self.world.owner.fetch(
+            f"SELECT partition, next FROM {READERS[topic]}.consumer_position WHERE topic = $1", topic.value
+        )
+        at = {TopicPartition(topic, row["partition"]): row["next"] for row in rows}
+        return at == await log.ends([topic])
 
     async def assert_once(self) -> None:
         once = {f"message-{n}": 1 for n in range(self.published)}
@@ -236,7 +250,7 @@ class Installation:
 
     async def old(self, topic: Topic) -> dict[TopicPartition, list[tuple[bytes, bytes, dict[str, bytes]]]]:
         """What the old log holds from its readers' positions on, as they are now."""
-        origin = PostgresOrigin(self.world.owner_url)
+        origin = PostgresLog(self.world.owner_url)
         await origin.open()
         found = {}
         for source, end in (await origin.ends()).items():
@@ -282,6 +296,7 @@ async def test_what_was_on_its_way_goes_on_in_the_new_log_and_counts_once(instal
     assert "already" in (await installation.mover().run())[-1], "to repeat it does no harm"
 
 
+@TO_KAFKA
 async def test_a_dry_run_says_what_would_be_moved_and_changes_nothing(installation: Installation) -> None:
     before = await installation.world.owner.fetch("SELECT * FROM tally.consumer_position ORDER BY partition")
     said = "\n".join(await installation.mover().run(dry=True))
@@ -295,18 +310,21 @@ async def test_a_dry_run_says_what_would_be_moved_and_changes_nothing(installati
 
 # --- killed ---
 
+POINTS = [
+    "log_move.sealed",
+    "log_move.planned",
+    "log_move.appended",
+    "log_move.appended:7",
+    "log_move.copied",
+    "log_move.before_commit",
+    "log_move.switched",
+]
+
 
 @pytest.mark.parametrize(
-    "point",
-    [
-        "log_move.sealed",
-        "log_move.planned",
-        "log_move.appended",
-        "log_move.appended:7",
-        "log_move.copied",
-        "log_move.before_commit",
-        "log_move.switched",
-    ],
+    ("new_log", "point"),
+    [*(("kafka", point) for point in POINTS), ("postgres", "log_move.appended:7")],
+    indirect=["new_log"],
 )
 async def test_killed_at_a_named_place_and_run_again(installation: Installation, point: str) -> None:
     lag = {topic: await installation.old(topic) for topic in TOPICS}
@@ -318,6 +336,7 @@ async def test_killed_at_a_named_place_and_run_again(installation: Installation,
     await installation.assert_once()
 
 
+@TO_KAFKA
 async def test_a_record_that_is_copied_twice_has_its_effect_once(installation: Installation) -> None:
     """As when the log stores late what it had not acknowledged to a move that was killed."""
     await installation.mover().run()
@@ -334,6 +353,7 @@ async def test_a_record_that_is_copied_twice_has_its_effect_once(installation: I
     await installation.assert_once()
 
 
+@TO_KAFKA
 async def test_what_the_new_log_was_given_meanwhile_stays_there(installation: Installation) -> None:
     """An ingest that was started early appends beside the move; what is recognised are the copies among its records."""
     log = installation.new.log("early")
@@ -355,6 +375,7 @@ async def test_what_the_new_log_was_given_meanwhile_stays_there(installation: In
 # --- who is still there ---
 
 
+@TO_KAFKA
 async def test_it_does_not_begin_while_anybody_is_at_work(installation: Installation) -> None:
     world = installation.world
     relay_only = world.worker
@@ -371,6 +392,7 @@ async def test_it_does_not_begin_while_anybody_is_at_work(installation: Installa
     await installation.mover().run()
 
 
+@TO_KAFKA
 async def test_only_one_move_at_a_time(installation: Installation) -> None:
     async with moving(installation.mover("log_move.planned=freeze")) as process:
         await frozen(process)
@@ -402,6 +424,7 @@ async def cut_off(world: World) -> None:
     await terminate(world, "kizashi_echo%")
 
 
+@TO_KAFKA
 async def test_a_forgotten_appender_is_told_where_the_log_is(installation: Installation) -> None:
     world = installation.world
     forgotten = event_log(world.url, name="forgotten")
@@ -418,6 +441,7 @@ async def test_a_forgotten_appender_is_told_where_the_log_is(installation: Insta
         await event_log(world.url, name="late").open()
 
 
+@TO_KAFKA
 async def test_nothing_that_was_acknowledged_is_lost_however_late_it_came(installation: Installation) -> None:
     """Appenders that no check sees go on while the log is sealed: each record is refused, or in the new log."""
     acknowledged: list[int] = []
@@ -453,6 +477,7 @@ async def test_nothing_that_was_acknowledged_is_lost_however_late_it_came(instal
     assert all(encode(telemetry(number)) in held for number in acknowledged)
 
 
+@TO_KAFKA
 async def test_a_zombie_that_wakes_after_the_move_changes_nothing(installation: Installation) -> None:
     await installation.publish_on_old(1)
     async with alive(Member(installation.world.url, freeze="before the transaction")) as zombie:
@@ -468,6 +493,7 @@ async def test_a_zombie_that_wakes_after_the_move_changes_nothing(installation: 
     await installation.assert_once()
 
 
+@TO_KAFKA
 async def test_a_zombie_that_wakes_in_the_middle_of_the_move_doubles_nothing(installation: Installation) -> None:
     """Until the switch the compare-and-set of its batch succeeds: what was copied besides is known by its claims."""
     await installation.publish_on_old(1)
@@ -492,12 +518,14 @@ async def test_a_zombie_that_wakes_in_the_middle_of_the_move_doubles_nothing(ins
 # --- refusals, and the way back ---
 
 
+@TO_KAFKA
 async def test_the_same_log_is_no_destination(installation: Installation) -> None:
     same = Mover(installation.world.owner_url, LogAddress(installation.world.url))
     with pytest.raises(NotStarted, match="is the log that is to be moved"):
         await same.run()
 
 
+@TO_KAFKA
 async def test_a_position_outside_of_the_old_log_is_not_moved(installation: Installation) -> None:
     await installation.world.owner.execute("UPDATE tally.consumer_position SET next = 100000 WHERE partition = 4")
     with pytest.raises(NotStarted, match=r"tally is at 100000 in telemetry/4, but the log holds 0 to \d+.*log skip"):
@@ -505,6 +533,7 @@ async def test_a_position_outside_of_the_old_log_is_not_moved(installation: Inst
     assert await installation.world.ask("SELECT moved_to FROM log.identity") is None
 
 
+@TO_KAFKA
 async def test_a_position_of_a_third_log_is_not_moved(installation: Installation) -> None:
     await installation.world.owner.execute("UPDATE echo.consumer_position SET log_identity = 'x' WHERE partition = 4")
     with pytest.raises(NotStarted, match="echo reads touches/4 of the log x, which is not the one at"):

@@ -1,4 +1,4 @@
-"""The log that a move leaves: who still uses it, how it is sealed, and its records wherever one wants to read."""
+"""A log on PostgreSQL as a move sees it, and the sessions of whoever is still at work in a database."""
 
 from __future__ import annotations
 
@@ -13,13 +13,9 @@ from sqlalchemy.engine import make_url
 from libs.common.db import asyncpg_url
 from libs.common.errors import NotStarted
 from libs.common.event_log import ReadRecord, TopicPartition
+from libs.common.log_move_logs import BATCH_BYTES, BATCH_RECORDS, NAME, RUN_AGAIN
 from libs.common.topics import Topic
 
-NAME = "kizashi log move"
-"""The sessions of a move begin their names with this."""
-RUN_AGAIN = "What was done is kept: once it works, run the same command again, and it goes on from there."
-BATCH_RECORDS = 5_000
-BATCH_BYTES = 4_000_000
 COMMAND_SECONDS = 60.0
 
 _headers_decoder = msgspec.msgpack.Decoder(dict[str, bytes])
@@ -41,37 +37,37 @@ _READ = """
 
 
 def place_of(url: str) -> str:
-    """The address without its login, for people."""
+    """The address without its login."""
     return make_url(url)._replace(username=None, password=None).render_as_string() if "@" in url else url
 
 
 @contextlib.contextmanager
 def told_to_operators(what: str) -> Iterator[None]:
-    """PostgreSQL's refusals and silences as NotStarted: whatever was done until then is found by the next run."""
+    """PostgreSQL's refusals and silences as NotStarted."""
     try:
         yield
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as exc:
         raise NotStarted(f"{what}: {exc or 'no answer'}. {RUN_AGAIN}") from exc
 
 
-async def connect(url: str, purpose: str) -> asyncpg.Connection:
+async def connect(url: str, purpose: str, role: str | None = None) -> asyncpg.Connection:
     """A session of the move. Raises NotStarted."""
+    settings = {
+        "application_name": f"{NAME}, {purpose}",
+        "search_path": "pg_catalog, pg_temp",
+        "timezone": "UTC",
+        "jit": "off",
+        "lock_timeout": "10s",
+        # Plans must not depend on how full a day's table was when they were made.
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
+    }
+    if role:
+        settings["role"] = role
     with told_to_operators(f"The database of the {purpose} does not answer"):
         return await asyncpg.connect(
-            asyncpg_url(url),
-            timeout=10,
-            command_timeout=COMMAND_SECONDS,
-            server_settings={
-                "application_name": f"{NAME}, {purpose}",
-                "search_path": "pg_catalog, pg_temp",
-                "timezone": "UTC",
-                "jit": "off",
-                "lock_timeout": "10s",
-                # Plans must not depend on how full a day's table was when they were made.
-                "plan_cache_mode": "force_generic_plan",
-                "enable_seqscan": "off",
-                "enable_bitmapscan": "off",
-            },
+            asyncpg_url(url), timeout=10, command_timeout=COMMAND_SECONDS, server_settings=settings
         )
 
 
@@ -80,11 +76,12 @@ async def running(connection: asyncpg.Connection) -> Sequence[str]:
     return [row[0] for row in await connection.fetch(_RUNNING, NAME)]
 
 
-class PostgresOrigin:
-    """A log on PostgreSQL, read and sealed as its owner."""
+class PostgresLog:
+    """``role`` is for a login that may only read; to seal and unseal one has to own the log."""
 
-    def __init__(self, owner_url: str) -> None:
-        self._url = owner_url
+    def __init__(self, url: str, role: str | None = None) -> None:
+        self._url = url
+        self._role = role
         self._connection: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()
         self._identity = ""
@@ -95,9 +92,11 @@ class PostgresOrigin:
         return place_of(self._url)
 
     async def open(self) -> None:
-        """Raises NotStarted."""
-        self._connection = await connect(self._url, "old log")
-        with told_to_operators("The database of the old log is no event log of this release, or not yours to move"):
+        self._connection = await connect(self._url, f"log at {self.place}", self._role)
+        with told_to_operators(
+            f"{self.place} is no event log of this release that this login may move; run the migrations (python -m "
+            "libs.common.migrate), or name it as its owner"
+        ):
             await self._connection.fetch("SELECT moved_to FROM log.identity")
             self._identity = str(await self._connection.fetchval("SELECT id FROM log.identity"))
             rows = await self._connection.fetch("SELECT number, topic, partition FROM log.topic_partition")
@@ -110,29 +109,6 @@ class PostgresOrigin:
     async def identity(self, topic: Topic) -> str:
         return self._identity
 
-    async def running(self) -> Sequence[str]:
-        return await running(self._open)
-
-    # --- the seal ---
-
-    async def moved_to(self) -> str | None:
-        """Where the seal says that the log is; None without a seal."""
-        place: str | None = await self._open.fetchval("SELECT moved_to FROM log.identity")
-        return place
-
-    async def seal(self, place: str) -> None:
-        """From now on the log takes no append: none that is on its way slips behind the ends that are read next."""
-        with told_to_operators("The old log could not be sealed"):
-            async with self._open.transaction():
-                # In the order in which appends lock them; see log.append.
-                await self._open.execute("SELECT FROM log.topic_partition p ORDER BY p.number FOR NO KEY UPDATE")
-                await self._open.execute("UPDATE log.identity SET moved_to = $1", place)
-
-    async def unseal(self) -> None:
-        await self._open.execute("UPDATE log.identity SET moved_to = NULL")
-
-    # --- records ---
-
     async def starts(self) -> Mapping[TopicPartition, int]:
         return await self._borders("earliest")
 
@@ -140,18 +116,40 @@ class PostgresOrigin:
         return await self._borders("next")
 
     async def read(self, source: TopicPartition, start: int, end: int) -> Sequence[ReadRecord]:
-        """The next records from ``start`` on, before ``end``; none when there is none."""
-        with told_to_operators("The old log stopped answering"):
-            async with self._turn:
-                rows = await self._open.fetch(_READ, self._numbers[source], start, end, BATCH_RECORDS, BATCH_BYTES)
+        rows = await self._fetch(_READ, self._numbers[source], start, end, BATCH_RECORDS, BATCH_BYTES)
         return [
             ReadRecord(key, value, {} if headers is None else _headers_decoder.decode(headers), position)
             for position, key, value, headers in rows
         ]
 
+    async def running(self) -> Sequence[str]:
+        return await running(self._open)
+
+    # --- the seal ---
+
+    async def moved_to(self) -> str | None:
+        ((place,),) = await self._fetch("SELECT moved_to FROM log.identity")
+        return None if place is None else str(place)
+
+    async def seal(self, place: str) -> None:
+        with told_to_operators(f"The log at {self.place} could not be sealed"):
+            async with self._open.transaction():
+                # In the order in which appends lock them; see log.append.
+                await self._open.execute("SELECT FROM log.topic_partition p ORDER BY p.number FOR NO KEY UPDATE")
+                await self._open.execute("UPDATE log.identity SET moved_to = $1", place)
+
+    async def unseal(self) -> None:
+        await self._fetch("UPDATE log.identity SET moved_to = NULL")
+
     async def _borders(self, column: str) -> Mapping[TopicPartition, int]:
-        rows = await self._open.fetch(f"SELECT topic, partition, {column} FROM log.topic_partition")
+        rows = await self._fetch(f"SELECT topic, partition, {column} FROM log.topic_partition")
         return {TopicPartition(Topic(topic), partition): position for topic, partition, position in rows}
+
+    async def _fetch(self, statement: str, *arguments: object) -> Sequence[asyncpg.Record]:
+        with told_to_operators(f"The log at {self.place} stopped answering"):
+            async with self._turn:
+                rows: Sequence[asyncpg.Record] = await self._open.fetch(statement, *arguments)
+        return rows
 
     @property
     def _open(self) -> asyncpg.Connection:
