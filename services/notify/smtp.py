@@ -14,6 +14,7 @@ from typing import Literal
 
 import aiosmtplib
 
+from libs.common.errors import NotStarted
 from libs.common.failpoints import failpoint
 from services.notify import mail_message
 from services.notify.domain.delivery import Delivery, Settling
@@ -38,7 +39,10 @@ class SmtpServer:
 
 
 class Smtp:
-    """A Transport that settles by sending again under the same Message-ID. One connection per mail."""
+    """A Transport that settles by sending again under the same Message-ID. One connection per mail.
+
+    Raises NotStarted when the file of certificates cannot be used.
+    """
 
     settling = Settling.SAME_ID
     spacing_seconds = 0.0
@@ -50,7 +54,13 @@ class Smtp:
         self._templates = templates
         self._tls_context = ssl.create_default_context()
         if server.ca_file is not None:
-            self._tls_context.load_verify_locations(server.ca_file)
+            try:
+                self._tls_context.load_verify_locations(server.ca_file)
+            except OSError as exc:
+                raise NotStarted(
+                    f"KIZASHI_NOTIFY_SMTP_CA_FILE names {server.ca_file}, which cannot be used ({exc.strerror}); "
+                    "it must be a file of certificates in PEM."
+                ) from exc
 
     def lane_of(self, target: str) -> str:
         return target.lower()

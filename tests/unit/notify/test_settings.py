@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from libs.common.errors import NotStarted
@@ -67,9 +69,9 @@ def test_loopback(host: str, expected: bool) -> None:
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KIZASHI_NOTIFY_SLACK_BOT_TOKEN", "xoxb-secret")
-    monkeypatch.setenv("KIZASHI_NOTIFY_SMTP_PASSWORD", "also-secret")
-    assert "secret" not in repr(load(NotifySettings, "notify"))
+    monkeypatch.setenv("KIZASHI_NOTIFY_SLACK_BOT_TOKEN", "xoxb-hidden")
+    monkeypatch.setenv("KIZASHI_NOTIFY_SMTP_PASSWORD", "also-hidden")
+    assert "hidden" not in repr(load(NotifySettings, "notify"))
 
 
 def test_transports_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +84,7 @@ def test_transports_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         Channel.SLACK: SlackWebhook,
         Channel.EMAIL: Smtp,
     }
-    monkeypatch.setenv("KIZASHI_NOTIFY_SLACK_BOT_TOKEN", "xoxb-secret")
+    monkeypatch.setenv("KIZASHI_NOTIFY_SLACK_BOT_TOKEN", "xoxb-hidden")
     assert isinstance(transports_for(load(NotifySettings, "notify"), templates())[Channel.SLACK], SlackBot)
 
 
@@ -97,3 +99,16 @@ def test_a_lease_that_ran_out_lets_nothing_leave() -> None:
     with pytest.raises(LeaseRanOut):
         late.leave()
     assert not late.left
+
+
+@pytest.mark.parametrize(("content", "why"), [(None, "No such file or directory"), ("no pem", "no certificate")])
+def test_a_file_of_certificates_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None, why: str
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setenv("KIZASHI_NOTIFY_SMTP_HOST", "mail.example")
+    monkeypatch.setenv("KIZASHI_NOTIFY_SMTP_CA_FILE", str(file))
+    with pytest.raises(NotStarted, match=f"KIZASHI_NOTIFY_SMTP_CA_FILE names .*ca.pem, which cannot be used .*{why}"):
+        transports_for(load(NotifySettings, "notify"), templates())
