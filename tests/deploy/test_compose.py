@@ -262,7 +262,7 @@ async def test_the_certificate_of_the_inbox_is_good_for_the_inbox(tmp_path: Path
         port = server.sockets[0].getsockname()[1]
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="mailpit")
         writer.close()
-        with pytest.raises(ssl.SSLCertVerificationError, match="not valid for 'mail.example.com'"):
+        with pytest.raises(ssl.SSLCertVerificationError, match="not valid for"):
             await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="mail.example.com")
 
 
