@@ -19,6 +19,8 @@ SERVICES = ("ingest", "health", "playbook", "notify")
 OTHER_PREFIXES = ("local", "owner", "cli")
 """Of variables that tools read, not services: KIZASHI_LOCAL_… of `make run`, KIZASHI_OWNER_DATABASE_URL,
 KIZASHI_CLI_… of the `kizashi` command."""
+HOME_VARIABLE = f"{PREFIX}HOME"
+"""Of `make run`, and of the `kizashi` command beside it."""
 
 
 class CommonSettings(BaseSettings):
@@ -113,7 +115,7 @@ def load(settings_class: type[S], service: str | None = None) -> S:
     services are theirs to check.
     """
     known = {variable_of(settings_class, name): name for name in settings_class.model_fields}
-    others = tuple(f"{PREFIX}{name.upper()}_" for name in (*SERVICES, *OTHER_PREFIXES) if name != service)
+    others = (*(f"{PREFIX}{name.upper()}_" for name in (*SERVICES, *OTHER_PREFIXES) if name != service), HOME_VARIABLE)
     secrets = secrets_by_file()
     for variable in sorted({*os.environ, *secrets}):
         if variable.startswith(PREFIX) and variable not in known and not variable.startswith(others):
@@ -127,7 +129,8 @@ def load(settings_class: type[S], service: str | None = None) -> S:
         first: Any = exc.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         problem = "is not set" if first["type"] == "missing" else f"is not valid: {first['msg']}"
-        raise NotStarted(f"{variable_of(settings_class, name)} {problem}; see .env.example.") from exc
+        variable = name if name in known else variable_of(settings_class, name)  # an alias is named as it is
+        raise NotStarted(f"{variable} {problem}; see .env.example.") from exc
 
 
 def variable_of(settings_class: type[CommonSettings], field: str) -> str:
