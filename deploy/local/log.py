@@ -35,18 +35,18 @@ async def expect_its_own_log(log: EventLog, url: str, owner_url: str, home: Path
     try:
         try:
             await log.open()
-            await _expect_known_positions(log, url, owner_url, home)
+            await _expect_known_positions(log, owner_url, home)
             if is_new:
                 await _expect_nothing_written(log, url)
         finally:
             await log.close()
     except RetryLater as exc:
         raise NotStarted(
-            f"The event log at {url} does not answer ({exc}); start it, or correct KIZASHI_LOG_URL."
+            f"The event log at {url} cannot be used: {exc}. Start it, or correct KIZASHI_LOG_URL."
         ) from exc
 
 
-async def _expect_known_positions(log: EventLog, url: str, owner_url: str, home: Path) -> None:
+async def _expect_known_positions(log: EventLog, owner_url: str, home: Path) -> None:
     owner = await asyncpg.connect(owner_url, timeout=10)
     try:
         read = await owner.fetch(_POSITIONS)
@@ -56,14 +56,13 @@ async def _expect_known_positions(log: EventLog, url: str, owner_url: str, home:
     for row in read:
         if row["log_identity"] != await log.identity(Topic(row["topic"])):
             was = (
-                "in PostgreSQL: start it without LOG and KIZASHI_LOG_URL"
+                "from another log, in PostgreSQL: start it without LOG and KIZASHI_LOG_URL"
                 if row["log_identity"] == postgres
-                else "on another Kafka: start it with the KIZASHI_LOG_URL, or with the LOG=kafka, that it had"
+                else "from another log, on Kafka: start it with the LOG=kafka or the KIZASHI_LOG_URL that it had"
             )
-            here = "PostgreSQL" if url.startswith("postgresql://") else url
             raise NotStarted(
-                f"{home} cannot be started on {here}, because it has read its records {was}, move them on purpose with "
-                "`kizashi log move`, or name another folder with KIZASHI_HOME."
+                f"{home} cannot be started on this event log, because it has read its records {was}, move them on "
+                "purpose with `kizashi log move`, or name another folder with KIZASHI_HOME."
             )
 
 

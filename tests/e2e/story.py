@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from io import StringIO
 
 import httpx
@@ -41,14 +39,6 @@ class Watching:
             return self.clock.now() >= self.world.begins + STORY * day / STORY.days
 
         await eventually(it_is_that_day, within_seconds=90, what=f"day {day}")
-
-
-async def freeze_for_ten_days(run: LocalRun, watching: Watching, name: str) -> None:
-    """Under traffic: it wakes up and must call nobody silent who was not."""
-    await watching.until_day(1)
-    os.kill(run.pids()[name], signal.SIGSTOP)
-    await watching.until_day(11, looking=False)
-    os.kill(run.pids()[name], signal.SIGCONT)
 
 
 async def stop_and_go_on(run: LocalRun, watching: Watching, api_key: str) -> None:
