@@ -560,3 +560,35 @@ async def test_a_move_is_given_up_and_begun_again(installation: Installation) ->
     await installation.assert_once()
     with pytest.raises(NotStarted, match="which is not the one at"):
         await installation.mover(give_up=True).run()
+
+
+@TO_KAFKA
+async def test_there_and_back_again(installation: Installation) -> None:
+    """Kafka is sealed for whoever goes on with it, and PostgreSQL takes records again."""
+    world, there = installation.world, installation.new
+    await installation.mover().run()
+    log = there.log("test")
+    await log.open()
+    async with world.running(tally(log, world.worker), Relay("tally", world.worker, log, world.url)):
+        await installation.effects("tally", EVENTS)
+    await publish(log, [telemetry(n) for n in range(installation.published, installation.published + 100)])
+    installation.published += 100
+    await installation.stop()
+    back = LogMove(world.owner_url, KafkaLog(there.url, there.kafka), readers=READERS, tell=lambda _: None)
+    home = LogAddress(world.url)
+    destination = Destination(home.log("kizashi log move"), PostgresLog(world.owner_url))
+    try:
+        await back.run(destination)
+        with pytest.raises(RetryLater, match=r"max\.message\.bytes"):
+            await log.append(Topic.TELEMETRY, [Record(b"1:a", b"value")])
+        installation.new = home
+        letters = (await installation.held(Topic.TELEMETRY_DLQ)).values()
+        assert [record for records in letters for record in records] == [(b"1:x", b"rejected", {"reason": b"no"})]
+        await installation.go_on()
+        await installation.assert_once()
+    finally:
+        await log.close()
+        kafka = KafkaLog(there.url, there.kafka)
+        await kafka.open()
+        await kafka.unseal()
+        await kafka.close()
