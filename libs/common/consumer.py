@@ -146,7 +146,7 @@ class Consumer:
         try:
             batch = await subscription.next_batch(self._batch_size, CAUGHT_UP_EVERY_SECONDS)
         except PositionLost as exc:
-            await self._note_lost(exc)
+            await self._note_lost(subscription, exc)
         else:
             if batch is None:
                 self._progress.idle()
@@ -198,23 +198,32 @@ class Consumer:
             self._stops.add(source, lost(self.group, source, why))
         return position
 
-    async def _note_lost(self, exc: PositionLost) -> None:
+    async def _note_lost(self, subscription: Subscription, exc: PositionLost) -> None:
         """The subscription holds the partition from now on; other partitions go on."""
         source, position = exc.source, self._positions.known(exc.source)
-        self._stops.add(source, lost(self.group, source, str(exc)))
         if self._lost_told.get(source) != position:
             self._lost_told[source] = position
             _position_lost.labels(self.group).inc()
             logger.critical("records_lost", group=self.group, detail=str(exc))
         await self._positions.note_lost(source, str(exc))
+        self._go_on_or_stop(subscription, source)
 
     async def _refresh(self, subscription: Subscription) -> None:
         """An operator may have moved a position, or allowed a stopped partition more."""
         self._refresh_at = monotonic() + self._patience.look_seconds
-        for source in await self._positions.refresh(subscription.owned):
-            if self._positions.lost(source) is None:
-                self._stops.remove(source)
-                subscription.rewind(source, self._positions.known(source), 0.0)
+        try:
+            for source in await self._positions.refresh(subscription.owned):
+                self._go_on_or_stop(subscription, source)
+        except RetryLater as exc:
+            logger.warning("positions_not_looked_at", group=self.group, detail=str(exc))
+
+    def _go_on_or_stop(self, subscription: Subscription, source: TopicPartition) -> None:
+        """As its row says, which is not as we left it."""
+        if why := self._positions.lost(source):
+            self._stops.add(source, lost(self.group, source, why))
+        else:
+            self._stops.remove(source)
+            subscription.rewind(source, self._positions.known(source), 0.0)
 
     # --- one batch ---
 

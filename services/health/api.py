@@ -143,8 +143,8 @@ class Progress(BaseModel):
     """``as_of``: the domain time at which accounts are scored, never later than ``caught_up_to``, up to which
     everything accepted has been read; null until that is known. ``usage_total`` counts every event applied,
     ``usage_unassigned`` those that belong to no account, or whose account is still being found (see ``waiting``).
-    ``stopped`` names partitions (topic/number) that refused too many records in a row: while one stands still, so does
-    the time at which accounts are scored. The log says why; `kizashi dlq` is the way out."""
+    ``stopped`` names partitions (topic/number) that refused too many records in a row, or whose records are lost: while
+    one stands still, so does the time at which accounts are scored. `kizashi log status` says why, and the way out."""
 
     as_of: datetime | None
     caught_up_to: datetime | None

@@ -132,10 +132,11 @@ async def caught_up_to(connection: AsyncConnection) -> datetime | None:
 
 
 async def stopped_partitions(connection: AsyncConnection) -> list[str]:
-    """Partitions whose reading the breaker has stopped: topic/number."""
+    """Partitions that stand still, by the breaker or because records are lost: topic/number."""
     rows = await connection.execute(
         text(
-            "SELECT topic, partition FROM consumer_position WHERE refused_in_a_row >= :limit ORDER BY topic, partition"
+            "SELECT topic, partition FROM consumer_position WHERE refused_in_a_row >= :limit OR lost IS NOT NULL "
+            "ORDER BY topic, partition"
         ),
         {"limit": BREAKER_LIMIT},
     )

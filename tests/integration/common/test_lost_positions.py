@@ -111,3 +111,20 @@ async def test_a_position_that_is_moved_while_nothing_happens_is_noticed(world: 
         await world.owner.execute("UPDATE tally.consumer_position SET next = 5 WHERE partition = 4")
         await world.until_caught_up()
     assert await world.times() == {f"message-{n}": 1 for n in range(20)}
+
+
+async def test_who_looks_from_an_old_position_goes_on_from_the_new_one(world: World) -> None:
+    """As one does that woke up: others have read on meanwhile, and retention has dropped what they read."""
+    await publish(world.log, [telemetry(n) for n in range(10)], 4)
+    consumer = tally(world.log, world.worker)
+    async with world.running(consumer):
+        await world.until_caught_up()
+        async with world.owner.transaction():
+            await world.owner.execute("UPDATE tally.consumer_position SET next = 12 WHERE partition = 4")
+            await world.owner.execute(
+                "UPDATE log.topic_partition SET earliest = 12, next = 12 WHERE topic = 'telemetry' AND partition = 4"
+            )
+        await publish(world.log, [telemetry(10)], 4)
+        await world.until_passed(4, 13)
+        assert await consumer.ready() is None
+    assert set(await world.times()) == {f"message-{n}" for n in range(11)}

@@ -159,7 +159,8 @@ async def test_progress_follows_facts_on_their_way_to_scores(here: World, api: h
     await here.settle()
     assert (await progress())["sources"] == [{"source": 1, "state": "live"}]
     await here.rows("UPDATE consumer_position SET refused_in_a_row = 25 WHERE topic = 'telemetry' AND partition = 7")
-    assert (await progress())["stopped"] == ["telemetry/7"]
+    await here.rows("UPDATE consumer_position SET lost = 'gone' WHERE topic = 'telemetry' AND partition = 3")
+    assert (await progress())["stopped"] == ["telemetry/3", "telemetry/7"]
 
 
 @pytest.mark.parametrize(
