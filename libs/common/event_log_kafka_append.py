@@ -87,7 +87,7 @@ class Appender:
         try:
             await self._started()
         except (OSError, KafkaError) as exc:
-            raise RetryLater(f"the event log's Kafka does not answer: {exc or 'deadline passed'}") from exc
+            raise RetryLater(f"the event log's Kafka does not answer: {str(exc) or 'deadline passed'}") from exc
 
     async def close(self) -> None:
         """Give up what is waiting: its callers get RetryLater."""

@@ -118,7 +118,7 @@ class KafkaSubscription:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 await self._consumer.start()
         except (OSError, KafkaError) as exc:
-            raise RetryLater(f"the event log's Kafka does not answer: {exc or 'deadline passed'}") from exc
+            raise RetryLater(f"the event log's Kafka does not answer: {str(exc) or 'deadline passed'}") from exc
         self._consumer.assign(list(self._on_kafka.values()))
         for partition in self._on_kafka.values():
             self._put_aside(partition)

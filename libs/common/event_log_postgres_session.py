@@ -53,7 +53,7 @@ class LogSession:
                 raise _named(exc) from exc
             if isinstance(exc, asyncpg.PostgresError) and exc.sqlstate == MOVED_STATE:
                 raise RetryLater(str(exc)) from exc
-            raise RetryLater(f"the event log's PostgreSQL does not answer: {exc or 'deadline passed'}") from exc
+            raise RetryLater(f"the event log's PostgreSQL does not answer: {str(exc) or 'deadline passed'}") from exc
 
     async def _fetch(self, statement: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
         if self._closed:

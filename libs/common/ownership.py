@@ -131,7 +131,7 @@ class LockSession:
                 async with asyncio.timeout(LOST_AFTER_SECONDS):
                     rows = await _or_terminate(self._connection, statement, arguments)
             except (OSError, *DRIVER_ERRORS) as exc:
-                raise RetryLater(f"the lock session is gone: {exc or 'no answer'}") from exc
+                raise RetryLater(f"the lock session is gone: {str(exc) or 'no answer'}") from exc
             self._proven_at = asked_at
             return rows
 
