@@ -22,8 +22,9 @@ class Sent:
     ``event`` is the name under which health counts it: that of a track call, else ``$identify``, ``$group`` …
     Names unique per event make every single one visible in `GET /v1/accounts/{id}/usage`; events that share account
     and name are judged by their sum. A call that is repeated under its id after a lost answer is one Sent:
-    ``first_sent_at`` is its first attempt, ``acknowledged_at`` its first 200, None when none ever came. Order is
-    judged only between events of a user of which the later was first sent after the earlier was acknowledged.
+    ``first_sent_at`` is its first attempt, the same for all of a request, ``acknowledged_at`` its first 200, None when
+    none ever came. Order is judged between events of a user of which the later was first sent after the earlier was
+    acknowledged, or which came in one request.
     """
 
     message_id: str

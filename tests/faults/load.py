@@ -87,8 +87,9 @@ class Sdk:
 
     async def _send(self, address: str, calls: Sequence[Call], single: bool) -> bool:
         self.requests += 1
+        now = monotonic() - self.began
         for call in calls:
-            call.first_sent_at = call.first_sent_at or monotonic() - self.began
+            call.first_sent_at = call.first_sent_at or now
         path = f"/v1/{calls[0].body['type']}" if single else "/v1/batch"
         body = {**(calls[0].body if single else {"batch": [call.body for call in calls]})}
         try:
