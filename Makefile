@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run stop demo kafka test check format lock clean
+.PHONY: help install run stop demo kafka test faults check format lock clean
 
 help: ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ kafka: $(INSTALLED) ## A real Kafka broker by itself on port 9092, until Ctrl-C 
 
 test: $(INSTALLED) ## Every test; those of Kafka are left out where Java 17 or Maven is missing
 	@$(BIN)/pytest -n 2 --dist loadfile
+
+faults: $(INSTALLED) ## Random faults under load: nothing lost, nobody told twice (SEED=1 COUNT=1 LOG=both)
+	@exec $(BIN)/python -m tests.faults --seed $(or $(SEED),1) --count $(or $(COUNT),1) --log $(or $(LOG),both)
 
 check: $(INSTALLED) ## Formatting, lint, types, module boundaries
 	@$(BIN)/ruff format --check .
