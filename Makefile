@@ -16,7 +16,7 @@ install: $(INSTALLED) ## Make the virtual environment from the lock (all others 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Kizashi needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3 …"; exit 2; }
-	@echo "Installing into $(VENV) (once, about 400 MB) …"
+	@echo "Installing into $(VENV) (once, about 480 MB) …"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
