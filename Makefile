@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run stop demo kafka test faults check format lock clean
+.PHONY: help install run stop demo kafka move test faults check format lock clean
 
 help: ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ demo: $(INSTALLED) ## The same story, bounded to 90 s; exit status 0 only if it 
 
 kafka: $(INSTALLED) ## A real Kafka broker by itself on port 9092, until Ctrl-C (needs Java 17 and Maven)
 	@exec $(BIN)/python -m deploy.local kafka
+
+move: $(INSTALLED) ## Take what make run has to another event log: LOG=kafka, LOG=postgres or KIZASHI_LOG_URL=…
+	@exec $(BIN)/python -m deploy.local move
 
 test: $(INSTALLED) ## Every test; those of Kafka are left out where Java 17 or Maven is missing
 	@$(BIN)/pytest -n 2 --dist loadfile

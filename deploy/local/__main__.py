@@ -1,4 +1,4 @@
-"""python -m deploy.local run | demo | kafka | stop"""
+"""python -m deploy.local run | demo | kafka | move | stop"""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def main() -> None:
     logging.getLogger().addHandler(logging.NullHandler())  # a person reads our sentences, not what drivers log
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to stop in good order
     options = argparse.ArgumentParser(prog="python -m deploy.local", description="Kizashi on one machine.")
-    options.add_argument("what", choices=("run", "demo", "kafka", "stop"))
+    options.add_argument("what", choices=("run", "demo", "kafka", "move", "stop"))
     what = options.parse_args().what
     try:
         sys.exit(_do(what))
     except asyncio.CancelledError:
-        sys.exit(130 if what == "demo" else 0)  # Ctrl-C is how the others are meant to end
+        sys.exit(0 if what in ("run", "kafka") else 130)  # Ctrl-C is how these two are meant to end
     except NotStarted as problem:
         print(problem, file=sys.stderr)
         sys.exit(2)
@@ -65,6 +65,10 @@ def _do(what: str) -> int:
         return asyncio.run(_until_told_to_stop(serve(settings)))
     if what == "demo":
         return asyncio.run(_until_told_to_stop(demonstrate(settings)))
+    if what == "move":
+        from deploy.local.move import move
+
+        return asyncio.run(_until_told_to_stop(move(settings)))
     from deploy.local.run import run
 
     return asyncio.run(_until_told_to_stop(run(settings)))

@@ -19,6 +19,7 @@ SELECT DISTINCT topic, log_identity FROM (
     UNION ALL SELECT topic, log_identity FROM notify.consumer_position
 ) AS positions ORDER BY topic
 """
+_POSTGRES = "SELECT id::text FROM log.identity"
 
 
 async def make_topics(url: str, retention_days: int) -> None:
@@ -29,13 +30,24 @@ async def make_topics(url: str, retention_days: int) -> None:
         raise NotStarted(f"The topics cannot be made on {url}: {exc}.") from exc
 
 
+async def reads_from_postgres(owner_url: str) -> bool:
+    """Whether the home's services have their positions in its PostgreSQL, as they have before they read anything."""
+    read, postgres = await _positions(owner_url)
+    return all(identity == postgres for _, identity in read)
+
+
 async def expect_its_own_log(log: EventLog, url: str, owner_url: str, home: Path, *, is_new: bool) -> None:
-    """Raises NotStarted when the log does not answer or lacks topics, when the home's services have read another one,
+    """Raises NotStarted when the home's services have read another log, when this one does not answer or lacks topics,
     or when a new home would read what somebody else has written."""
+    if url.startswith("postgresql://") and not await reads_from_postgres(owner_url):
+        raise _another_log(home, was_postgres=False)
     try:
         try:
             await log.open()
-            await _expect_known_positions(log, owner_url, home)
+            read, postgres = await _positions(owner_url)
+            for topic, identity in read:
+                if identity != await log.identity(topic):
+                    raise _another_log(home, was_postgres=identity == postgres)
             if is_new:
                 await _expect_nothing_written(log, url)
         finally:
@@ -46,24 +58,26 @@ async def expect_its_own_log(log: EventLog, url: str, owner_url: str, home: Path
         ) from exc
 
 
-async def _expect_known_positions(log: EventLog, owner_url: str, home: Path) -> None:
+async def _positions(owner_url: str) -> tuple[list[tuple[Topic, str]], str]:
+    """Each topic that the services have read with the identity of its log, and the identity of PostgreSQL's log."""
     owner = await asyncpg.connect(owner_url, timeout=10)
     try:
         read = await owner.fetch(_POSITIONS)
-        postgres = await owner.fetchval("SELECT id::text FROM log.identity")
+        return [(Topic(topic), identity) for topic, identity in read], await owner.fetchval(_POSTGRES)
     finally:
         await owner.close()
-    for row in read:
-        if row["log_identity"] != await log.identity(Topic(row["topic"])):
-            was = (
-                "from another log, in PostgreSQL: start it without LOG and KIZASHI_LOG_URL"
-                if row["log_identity"] == postgres
-                else "from another log, on Kafka: start it with the LOG=kafka or the KIZASHI_LOG_URL that it had"
-            )
-            raise NotStarted(
-                f"{home} cannot be started on this event log, because it has read its records {was}, move them on "
-                "purpose with `kizashi log move`, or name another folder with KIZASHI_HOME."
-            )
+
+
+def _another_log(home: Path, *, was_postgres: bool) -> NotStarted:
+    was = (
+        "in PostgreSQL: start it without LOG and KIZASHI_LOG_URL"
+        if was_postgres
+        else "on Kafka: start it with the LOG=kafka or the KIZASHI_LOG_URL that it had"
+    )
+    return NotStarted(
+        f"{home} cannot be started on this event log, because it has read its records from another one, {was}, "
+        "take it here on purpose with `make move`, or name another folder with KIZASHI_HOME."
+    )
 
 
 async def _expect_nothing_written(log: EventLog, url: str) -> None:

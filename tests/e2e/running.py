@@ -96,6 +96,12 @@ class LocalRun:
         result = self._command("run", **variables)
         return result.returncode, result.stderr
 
+    def make_move(self, **variables: str) -> str:
+        """What `make move` says."""
+        result = self._command("move", **variables)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
     def make_stop(self) -> str:
         """What `make stop` says."""
         return self._command("stop").stdout

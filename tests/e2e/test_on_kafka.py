@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
+import httpx
 import pytest
 
 from deploy.local.demo.asking import Asking
@@ -50,7 +52,7 @@ async def test_frozen_killed_and_stopped_its_broker_costs_the_story_nothing(fold
 
         status, sentence = run.refused(LOG="postgres")
         assert (status, sentence.count("\n")) == (2, 1)
-        assert "has read its records from another log, on Kafka" in sentence
+        assert "has read its records from another one, on Kafka" in sentence
         assert run.running() == []
 
 
@@ -115,6 +117,45 @@ async def test_a_broker_that_exists_is_used_as_it_is(folder: Path, guarded: tupl
         status, sentence = run.refused(**access)
         assert (status, sentence.count("\n")) == (2, 1)
         assert run.running() == []
+
+
+@pytest.mark.usefixtures("kafka_jars")
+async def test_it_stays_on_its_log_until_it_is_moved(folder: Path) -> None:
+    with local_run(folder, DEMO="0") as run:
+        run.start()
+        found = await run.ready()
+        await _one_event_is_counted(found, altogether=1)
+        assert run.stop() < STOP_SECONDS
+
+        status, sentence = run.refused(LOG="kafka")
+        assert (status, sentence.count("\n")) == (2, 1)
+        assert "has read its records from another one, in PostgreSQL" in sentence
+        assert "`make move`" in sentence
+
+        assert "kafka://127.0.0.1:" in run.make_move(LOG="kafka")
+        assert run.running() == []
+        status, sentence = run.refused()
+        assert (status, sentence.count("\n")) == (2, 1)
+        assert "has read its records from another one, on Kafka" in sentence
+
+        run.environment["LOG"] = "kafka"
+        run.start()
+        await _one_event_is_counted(await run.ready(), altogether=2)
+        assert run.stop() < STOP_SECONDS
+
+
+async def _one_event_is_counted(found: dict[str, Any], *, altogether: int) -> None:
+    event = {"userId": "user-7", "event": "Report Exported", "properties": {"account_id": "customer-42"}}
+    async with httpx.AsyncClient() as http:
+        sent = await http.post(f"{found['urls']['ingest']}/v1/track", json=event, auth=(found["write_key"], ""))
+        assert sent.status_code == 200
+
+    async with aclosing(Asking(found["urls"], found["api_key"])) as asking:
+
+        async def are_counted() -> bool:
+            return bool((await asking.progress())["usage_total"] == altogether)
+
+        await eventually(are_counted, what=f"{altogether} events counted")
 
 
 @pytest.mark.parametrize(
