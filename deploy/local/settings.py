@@ -70,7 +70,7 @@ class LocalSettings(CommonSettings):
 def load_settings() -> LocalSettings:
     """Raises NotStarted with one sentence, also for what only another kind of installation may set."""
     settings = load(LocalSettings, "local")
-    for name in ("database_url", "database_password", "environment", "domain_clock_file", "failpoints"):
+    for name in ("secrets_dir", "database_url", "database_password", "environment", "domain_clock_file", "failpoints"):
         if name in settings.model_fields_set:
             raise NotStarted(
                 f"KIZASHI_{name.upper()} is set, but an installation on one machine decides that itself; unset it."
