@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import Record, StartAt, TopicPartition
@@ -17,6 +18,7 @@ from libs.common.event_log_kafka_append import Appender
 from libs.common.event_log_kafka_client import KafkaClient
 from libs.common.event_log_kafka_commits import Commits
 from libs.common.event_log_kafka_places import Places
+from libs.common.event_log_kafka_seal import is_sealed
 from libs.common.event_log_kafka_subscription import KafkaSubscription, make_consumer
 from libs.common.ownership import LockSession
 from libs.common.sharing import Sharing
@@ -41,6 +43,11 @@ class KafkaEventLog:
 
     async def open(self) -> None:
         await self._places.identities(list(Topic))
+        if await self._client.ask(partial(is_sealed, names=[self._access.name_of(topic) for topic in Topic])):
+            raise NotStarted(
+                "The event log on this Kafka was moved away; set KIZASHI_LOG_URL to where it is now (kizashi log move "
+                "brings it back)."
+            )
         await self._appender.open()
         self._opened = True
 

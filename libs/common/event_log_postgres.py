@@ -178,5 +178,5 @@ def _refuse_moved(place: str | None) -> None:
     if place is not None:
         raise NotStarted(
             f"The event log of this database was moved to {place}; set KIZASHI_LOG_URL to where it is now (kizashi log "
-            "move tells how far a move is, and brings it back)."
+            "move brings it back)."
         )

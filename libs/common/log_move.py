@@ -85,7 +85,12 @@ class LogMove:
             if plan is None:
                 if await self._origin.moved_to() is None:
                     raise NotStarted("No move of this log is under way: there is nothing to give up.")
-                await self._first_positions(work.positions)  # none of which may belong to another log
+                for source, position in (await work.positions.of_services()).items():
+                    if position.identity != await self._origin.identity(source.topic):
+                        raise NotStarted(
+                            f"The move from {self._origin.place} has ended and the positions have left it: there is "
+                            "nothing to give up. A move in the other direction (--from, --to) brings them back."
+                        )
             else:
                 await work.positions.give_up(plan)
                 failpoint("log_move.given_up")

@@ -1,8 +1,7 @@
-"""A log on Kafka as a move sees it. It is sealed by a limit for messages that nothing passes.
+"""A log on Kafka as a move sees it.
 
-Kafka has no read-only topics. But a topic whose ``max.message.bytes`` is 0 refuses every batch, whoever sends it, and
-to its senders that is an error to be tried again. The limit reaches the brokers some time after it was set; so the log
-counts as sealed once every partition has refused a batch of ours.
+Its seal reaches the brokers some time after it was set (see event_log_kafka_seal); so the log counts as sealed once
+every partition has refused a batch of ours.
 """
 
 from __future__ import annotations
@@ -14,11 +13,8 @@ from functools import partial
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, for_code
-from aiokafka.protocol.admin import DescribeConfigsRequest
-from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, String
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition as KafkaPartition
 
@@ -29,66 +25,13 @@ from libs.common.event_log_kafka_access import KafkaAccess
 from libs.common.event_log_kafka_client import REQUEST_SECONDS, KafkaClient, hang_up, raise_for
 from libs.common.event_log_kafka_identity import describe_ours
 from libs.common.event_log_kafka_places import Places
+from libs.common.event_log_kafka_seal import SEALED, is_sealed, set_limit
 from libs.common.event_log_kafka_topics import MAX_MESSAGE_BYTES
 from libs.common.log_move_logs import BATCH_BYTES, NAME, RUN_AGAIN
 from libs.common.topics import PARTITIONS, Topic
 
-TOPIC, SET = 2, 0
-"""What Kafka calls the kind of resource, and the operation."""
-LIMIT = "max.message.bytes"
 SEAL_SECONDS = 30.0
 ASK_AGAIN_SECONDS = 0.2
-
-
-class _IncrementalAlterConfigsResponse_v0(Response):  # type: ignore[misc] # aiokafka is not typed
-    API_KEY = 44
-    API_VERSION = 0
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        (
-            "responses",
-            Array(
-                ("error_code", Int16),
-                ("error_message", String("utf-8")),
-                ("resource_type", Int8),
-                ("resource_name", String("utf-8")),
-            ),
-        ),
-    )
-
-
-class _IncrementalAlterConfigsRequest_v0(RequestStruct):  # type: ignore[misc]
-    API_KEY = 44
-    API_VERSION = 0
-    RESPONSE_TYPE = _IncrementalAlterConfigsResponse_v0
-    SCHEMA = Schema(
-        (
-            "resources",
-            Array(
-                ("resource_type", Int8),
-                ("resource_name", String("utf-8")),
-                (
-                    "configs",
-                    Array(("name", String("utf-8")), ("config_operation", Int8), ("value", String("utf-8"))),
-                ),
-            ),
-        ),
-        ("validate_only", Boolean),
-    )
-
-
-class _SetLimit(Request[_IncrementalAlterConfigsRequest_v0]):  # type: ignore[misc]
-    """Of all topics; unlike aiokafka's AlterConfigs it leaves their other settings alone."""
-
-    API_KEY = 44
-
-    def __init__(self, names: Sequence[str], limit: int) -> None:
-        self._resources = [(TOPIC, name, [(LIMIT, SET, str(limit))]) for name in names]
-
-    def build(
-        self, request_struct_class: type[_IncrementalAlterConfigsRequest_v0]
-    ) -> _IncrementalAlterConfigsRequest_v0:
-        return request_struct_class(self._resources, False)
 
 
 class KafkaLog:
@@ -98,7 +41,7 @@ class KafkaLog:
         self._arguments = access.client_arguments(url)
         self._client = KafkaClient(self._arguments, NAME)
         self._places = Places(self._client, access)
-        self._names = {topic: access.name_of(topic) for topic in Topic}
+        self._topics = [access.name_of(topic) for topic in Topic]
         self._identities: Mapping[Topic, str] = {}
 
     @property
@@ -137,11 +80,10 @@ class KafkaLog:
     # --- the seal ---
 
     async def moved_to(self) -> str | None:
-        limits = await self._client.ask(self._limits)
-        return "another log" if 0 in limits.values() else None
+        return "another log" if await self._client.ask(partial(is_sealed, names=self._topics)) else None
 
     async def seal(self, place: str) -> None:
-        await self._client.ask(lambda client: self._set_limit(client, 0))
+        await self._client.ask(partial(set_limit, names=self._topics, limit=SEALED))
         producer = AIOKafkaProducer(
             **self._arguments,
             client_id=NAME,
@@ -162,36 +104,18 @@ class KafkaLog:
             await hang_up(producer.client, producer.stop)
 
     async def unseal(self) -> None:
-        await self._client.ask(lambda client: self._set_limit(client, MAX_MESSAGE_BYTES))
+        await self._client.ask(partial(set_limit, names=self._topics, limit=MAX_MESSAGE_BYTES))
 
     async def _until_refused(self, producer: AIOKafkaProducer, topic: Topic, partition: int) -> None:
         """Should one be taken after all, it is meant for nobody: no service reads what is another group's alone."""
         while True:
             try:
                 await producer.send_and_wait(
-                    self._names[topic], b"", b"", partition=partition, headers=[(ONLY_GROUP, NAME.encode())]
+                    self._access.name_of(topic), b"", b"", partition=partition, headers=[(ONLY_GROUP, NAME.encode())]
                 )
             except MessageSizeTooLargeError:
                 return
             await asyncio.sleep(ASK_AGAIN_SECONDS)
-
-    async def _set_limit(self, client: AIOKafkaClient, limit: int) -> None:
-        answer = await client.send(client.get_random_node(), _SetLimit(list(self._names.values()), limit))
-        for error, message, _, name in answer.responses:
-            if error:
-                raise NotStarted(
-                    f"Kafka does not let us set {LIMIT} of {name}, which seals and unseals it ({message or ''} "
-                    f"{for_code(error).__name__}); allow this user to alter the configuration of its topics."
-                )
-
-    async def _limits(self, client: AIOKafkaClient) -> Mapping[str, int]:
-        request = DescribeConfigsRequest([(TOPIC, name, [LIMIT]) for name in self._names.values()], False)
-        answer = await client.send(client.get_random_node(), request)
-        found = {}
-        for error, _, _, name, entries in answer.resources:
-            raise_for(error, f"cannot tell {LIMIT} of {name}")
-            found[name] = int(entries[0][1])
-        return found
 
     # --- records ---
 
@@ -199,7 +123,7 @@ class KafkaLog:
         self, client: AIOKafkaClient, source: TopicPartition, start: int
     ) -> tuple[Sequence[ReadRecord], int]:
         """The next records of a partition, and the position after them and the holes among them."""
-        name = self._names[source.topic]
+        name = self._access.name_of(source.topic)
         cluster = await describe_ours(client, [name])
         leader = cluster.topics[name].leaders.get(source.partition)
         if leader is None:

@@ -14,7 +14,9 @@ from multiprocessing.process import BaseProcess
 import asyncpg
 import pytest
 import structlog
+from click.testing import CliRunner
 
+from cli.__main__ import main
 from deploy.local.kafka import EmbeddedKafka
 from deploy.local.postgres import EmbeddedPostgres
 from libs.common import failpoints
@@ -558,8 +560,32 @@ async def test_a_move_is_given_up_and_begun_again(installation: Installation) ->
     assert sum(len(records) for records in (await installation.held(Topic.TELEMETRY)).values()) > lag, "some twice"
     await installation.go_on()
     await installation.assert_once()
-    with pytest.raises(NotStarted, match="which is not the one at"):
+    with pytest.raises(NotStarted, match="the positions have left it"):
         await installation.mover(give_up=True).run()
+
+
+# --- back ---
+
+
+@contextlib.asynccontextmanager
+async def unsealed_at_the_end(log: LogAddress) -> AsyncIterator[None]:
+    """The topics are other tests' too."""
+    try:
+        yield
+    finally:
+        kafka = KafkaLog(log.url, log.kafka)
+        await kafka.open()
+        await kafka.unseal()
+        await kafka.close()
+
+
+async def move_back(installation: Installation) -> None:
+    """From Kafka to the PostgreSQL that was left."""
+    there, home = installation.new, LogAddress(installation.world.url)
+    owner_url = installation.world.owner_url
+    back = LogMove(owner_url, KafkaLog(there.url, there.kafka), readers=READERS, tell=lambda _: None)
+    await back.run(Destination(home.log("kizashi log move"), PostgresLog(owner_url)))
+    installation.new = home
 
 
 @TO_KAFKA
@@ -574,21 +600,80 @@ async def test_there_and_back_again(installation: Installation) -> None:
     await publish(log, [telemetry(n) for n in range(installation.published, installation.published + 100)])
     installation.published += 100
     await installation.stop()
-    back = LogMove(world.owner_url, KafkaLog(there.url, there.kafka), readers=READERS, tell=lambda _: None)
-    home = LogAddress(world.url)
-    destination = Destination(home.log("kizashi log move"), PostgresLog(world.owner_url))
-    try:
-        await back.run(destination)
+    async with unsealed_at_the_end(there):
+        await move_back(installation)
         with pytest.raises(RetryLater, match=r"max\.message\.bytes"):
             await log.append(Topic.TELEMETRY, [Record(b"1:a", b"value")])
-        installation.new = home
-        letters = (await installation.held(Topic.TELEMETRY_DLQ)).values()
-        assert [record for records in letters for record in records] == [(b"1:x", b"rejected", {"reason": b"no"})]
-        await installation.go_on()
-        await installation.assert_once()
-    finally:
         await log.close()
-        kafka = KafkaLog(there.url, there.kafka)
-        await kafka.open()
-        await kafka.unseal()
-        await kafka.close()
+        late = there.log("late")
+        with pytest.raises(NotStarted, match="on this Kafka was moved away"):
+            await late.open()
+        await late.close()
+    letters = [record for records in (await installation.held(Topic.TELEMETRY_DLQ)).values() for record in records]
+    assert letters == [(b"1:x", b"rejected", {"reason": b"no"})], "what nobody reads was there already"
+    await installation.go_on()
+    await installation.assert_once()
+
+
+@TO_KAFKA
+async def test_nothing_that_a_kafka_acknowledged_is_lost_when_it_is_left(installation: Installation) -> None:
+    await installation.mover().run()
+    log = installation.new.log("sly")
+    await log.open()
+    acknowledged: list[int] = []
+
+    async def append_until_refused(lane: int) -> str:
+        for n in range(100_000):
+            number = lane * 1_000_000 + n
+            try:
+                await publish(log, [telemetry(number)])
+            except RetryLater as exc:
+                return str(exc)
+            acknowledged.append(number)
+        raise AssertionError("nobody refused")
+
+    appending = [asyncio.create_task(append_until_refused(lane)) for lane in range(1, 5)]
+
+    async def under_way() -> bool:
+        return len(acknowledged) > 100
+
+    await eventually(under_way, what="appends are under way")
+    async with unsealed_at_the_end(installation.new):
+        await move_back(installation)
+        assert all("max.message.bytes" in answer for answer in await asyncio.gather(*appending))
+    await log.close()
+    held = {value for records in (await installation.held(Topic.TELEMETRY)).values() for _, value, _ in records}
+    assert all(encode(telemetry(number)) in held for number in acknowledged)
+
+
+# --- the command ---
+
+
+async def test_the_command(
+    database: TestDatabase, new_log_on_postgres: LogAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the readers that the services are."""
+    monkeypatch.setenv("KIZASHI_OWNER_DATABASE_URL", database.owner_url)
+
+    async def kizashi(*words: str) -> tuple[int, str]:
+        result = await asyncio.to_thread(CliRunner().invoke, main, ["log", "move", *words])
+        return result.exit_code, result.output
+
+    assert "No log to move to" in (await kizashi())[1]
+    monkeypatch.setenv("KIZASHI_LOG_URL", new_log_on_postgres.url)
+    log = event_log(database.url, name="test")
+    await log.open()
+    await publish(log, [telemetry(n) for n in range(1000)])
+    await log.close()
+    assert "telemetry: 1,000 records that health has not read" in (await kizashi("--dry-run"))[1]
+    assert "outbox of notify: 0 records" in (await kizashi("--dry-run"))[1]
+    status, said = await kizashi("--from", database.url)
+    assert (status, "Moved: 1,000 records copied" in said) == (0, True), said
+    status, said = await kizashi()
+    assert (status, "nothing is left to be moved" in said) == (0, True), said
+    status, said = await kizashi("--give-up")
+    assert (status, "has ended and the positions have left it" in said) == (1, True), said
+    owner = await asyncpg.connect(database.owner_url)
+    rows = await owner.fetch("SELECT topic, partition, next FROM health.consumer_position WHERE topic = 'telemetry'")
+    await owner.close()
+    assert [row["next"] for row in rows] == [0] * 12
