@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import click
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from cli.printing import line
 from libs.common import failpoints
@@ -19,7 +19,7 @@ from libs.common.settings import CommonSettings, load
 class _MoveSettings(CommonSettings):
     """Those of the services, of which only the log's are needed here."""
 
-    database_url: SecretStr = SecretStr("postgresql://")
+    database_url: SecretStr = Field(default=SecretStr("postgresql://"), validate_default=False)
 
 
 @click.command("move")

@@ -24,7 +24,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class LocalSettings(CommonSettings):
     """What the local installation decides by itself (database, log, clock, environment) is not for others to set."""
 
-    database_url: SecretStr = SecretStr("postgresql:// of its own")
+    database_url: SecretStr = Field(default=SecretStr("postgresql:// of its own"), validate_default=False)
     home: Path = Field(default=Path(".kizashi"), description="where data, logs and run.json live")
     demo: bool = Field(default=True, validation_alias="DEMO", description="0: no product, no declared clock")
     log: Literal["postgres", "kafka"] | None = Field(
