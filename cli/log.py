@@ -149,12 +149,9 @@ def _consequences(group: str, found: dict[str, Any], target: int) -> list[str]:
                 "Time goes on as if nothing had happened in them: an account whose only signs of life they were may be "
                 "called silent."
             )
-    if position > end > target:
-        told.append(
-            "The log ends before the position, so nobody can tell what of it was read: all of it is read again."
-        )
-    elif position > end:
-        told.append(f"What the log got below {target} since it lost its end is passed over, if there is anything.")
+    if position > end:
+        then = "all of it is read again" if target == found["earliest"] else f"what lies before {target} is passed over"
+        told.append(f"The log ends before the position, so nobody can tell what of it was read: {then}.")
     if min(position, end) > target:
         told.append(
             f"{min(position, end) - target} records are read again. Those that {group} has had in the last 7 days have "

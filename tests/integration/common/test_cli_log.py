@@ -120,6 +120,19 @@ async def test_skip_moves_back_and_says_what_that_means(world: World, kizashi: K
 
 
 @pytest.mark.parametrize(
+    ("to", "sentence"),
+    [("earliest", "all of it is read again."), ("latest", "what lies before 14 is passed over.")],
+    ids=str,
+)
+async def test_skip_tells_what_nobody_can_know_of_a_log_that_lost_its_end(
+    world: World, lost: None, kizashi: Kizashi, to: str, sentence: str
+) -> None:
+    await world.owner.execute("UPDATE tally.consumer_position SET next = 99 WHERE partition = 4")
+    asked = await kizashi("log", "skip", "health", "telemetry", "4", "--to", to, answer="n\n")
+    assert f"The log ends before the position, so nobody can tell what of it was read: {sentence}" in asked.output
+
+
+@pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("telemetry", "4", "--to", "nowhere"), "say earliest, latest, or a number"),
