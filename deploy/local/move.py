@@ -56,8 +56,12 @@ async def _move(
     else:
         raise NotStarted(f"{home} is on a Kafka that is not its own, and `make move` moves only what it can start.")
     new, access = _destination(settings, owner_url, broker)
+    if new == old:
+        raise NotStarted(f"{home} is on that event log already.")
     work = LogMove(owner_url, origin(old, owner_url, KafkaAccess()), tell=lambda said: terminal.line(f"  {said}"))
     await work.run(destination(new, owner_url, access))
+    how = "LOG=kafka make run" if broker is not None and new == broker.url else "make run"
+    terminal.line(f"  Here that is: {how if settings.log_url is None else f'KIZASHI_LOG_URL={new} make run'}")
 
 
 def _destination(settings: LocalSettings, owner_url: str, broker: EmbeddedKafka | None) -> tuple[str, KafkaAccess]:
