@@ -243,6 +243,8 @@ def _named(exc: Exception, place: Place) -> RetryLater:
             return RetryLater(
                 f"Kafka's topic {place.topic} takes no batches of {BATCH_BYTES} bytes; raise its max.message.bytes"
             )
+        case AssertionError() | TypeError():  # how aiokafka says it
+            return RetryLater(f"Kafka has no {place.topic}/{place.partition} now")
         case TimeoutError():
             return RetryLater(f"Kafka did not take a batch for {place.topic}/{place.partition} in time")
     return RetryLater(f"Kafka did not take a batch for {place.topic}/{place.partition}: {exc!r}")

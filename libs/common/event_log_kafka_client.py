@@ -50,6 +50,7 @@ class KafkaClient:
 
     def __init__(self, arguments: Mapping[str, Any], name: str) -> None:
         self._arguments = {**arguments, "client_id": name, "request_timeout_ms": int(REQUEST_SECONDS * 1000)}
+        self._where = ",".join(arguments["bootstrap_servers"])
         self._client: AIOKafkaClient | None = None
         self._connecting = asyncio.Lock()
         self._closed = False
@@ -79,7 +80,7 @@ class KafkaClient:
         except (OSError, KafkaError) as exc:  # TimeoutError is an OSError
             if client is not None:
                 await self._drop(client)
-            why = not_yet or f"does not answer: {exc or 'deadline passed'}"
+            why = not_yet or f"at {self._where} does not answer: {str(exc) or 'deadline passed'}"
             raise RetryLater(f"the event log's Kafka {why}") from exc
 
     async def close(self) -> None:
@@ -95,12 +96,13 @@ class KafkaClient:
                 try:
                     await client.bootstrap()
                 except KafkaConnectionError as exc:
-                    if (sentence := await why_not(self._arguments)) is not None:
-                        raise sentence from exc
-                    raise
+                    raise await why_not(self._arguments) from exc
                 except BaseException:
                     await hang_up(client)
                     raise
+                if self._closed:
+                    await hang_up(client)
+                    raise RetryLater("the event log is closed")
                 self._client = client
             return self._client
 

@@ -17,7 +17,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.admin import SaslHandShakeRequest
 
-from libs.common.errors import NotStarted
+from libs.common.errors import NotStarted, RetryLater
 
 CONNECTION = (
     "client_id",
@@ -33,24 +33,26 @@ LOOK_SECONDS = 2.0
 """For a second look, by other means, at a broker that hung up."""
 
 
-async def why_not(arguments: Mapping[str, Any]) -> NotStarted | None:
-    """What the operator should change, asking each broker in the address; None when nothing answers at all.
+async def why_not(arguments: Mapping[str, Any]) -> NotStarted | RetryLater:
+    """What the operator should change, asking each broker in the address; or that they do not answer.
 
     ``arguments`` are a client's.
     """
+    reasons = []
     connecting = {name: value for name, value in arguments.items() if name in CONNECTION}
     for host, port, _ in collect_hosts(arguments["bootstrap_servers"], randomize=False):
         try:
             connection = await create_conn(host, port, **connecting)
         except (OSError, KafkaError, ValueError) as exc:
             sentence = await _named(exc, host, port, connecting)
+            reasons.append(f"{host}:{port} ({getattr(exc, 'strerror', None) or str(exc) or 'deadline passed'})")
         else:
             wants_login = connecting["security_protocol"] in ("PLAINTEXT", "SSL") and await _wants_login(connection)
             await connection.close()
             sentence = "wants a login; set KIZASHI_LOG_USERNAME and KIZASHI_LOG_PASSWORD" if wants_login else ""
         if sentence:
             return NotStarted(f"Kafka at {host}:{port} {sentence}.")
-    return None
+    return RetryLater(f"the event log's Kafka does not answer at {', '.join(reasons) or 'the moment'}")
 
 
 async def _named(exc: Exception, host: str, port: int, connecting: Mapping[str, Any]) -> str:
