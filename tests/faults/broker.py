@@ -9,10 +9,11 @@ from deploy.local import kafka
 
 
 class Kafka:
-    """A Dependency. ``folder`` holds its data."""
+    """A Dependency. ``folder`` holds its data, ``jars`` what it is started from."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, jars: Path) -> None:
         self._folder = folder
+        self._jars = jars
         self._running: kafka.EmbeddedKafka | None = None
 
     @property
@@ -29,7 +30,7 @@ class Kafka:
         return self.running.url
 
     async def start(self) -> None:
-        self._running = await asyncio.to_thread(kafka.start, self._folder)
+        self._running = await asyncio.to_thread(kafka.start, self._folder, jars=self._jars)
 
     async def stop(self) -> None:
         if self._running is not None:

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from deploy.local.kafka_jars import DEFAULT_FOLDER
+
 pytest.register_assert_rewrite("tests.faults.every_fault")
 
 from tests.faults.running import Run  # noqa: E402 - after its assertions are told to explain themselves
+from tests.faults.schedule import Engine  # noqa: E402
 from tests.faults.table import HEADINGS, Row, lines_of, row_of  # noqa: E402
 from tests.faults.town import Town, town  # noqa: E402
 
@@ -28,7 +31,9 @@ async def running_town(request: pytest.FixtureRequest) -> AsyncIterator[Town]:
     """The town of the module's ``ENGINE``. It serves all tests of the module, so each leaves it well."""
     engine = request.module.ENGINE
     kept = os.environ.get(KEEP_LOGS)
-    async with town(engine, keep_logs_in=Path(kept) / str(engine) if kept else None) as made:
+    jars: Path = request.getfixturevalue("kafka_jars") if engine is Engine.KAFKA else DEFAULT_FOLDER
+    keep_logs_in = Path(kept) / str(engine) if kept else None
+    async with town(engine, keep_logs_in=keep_logs_in, kafka_jars=jars) as made:
         yield made
 
 

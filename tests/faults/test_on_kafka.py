@@ -1,9 +1,14 @@
 """Every fault, with the event log on Kafka, and what only a broker of its own can suffer."""
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from deploy.local.supervisor import said_last
+from libs.common.testing import eventually
+from libs.common.topics import PARTITIONS, Topic
 from tests.faults.conftest import Tell
 from tests.faults.every_fault import GREEN_WITHIN_SECONDS, EveryFault, assert_all_is_well, stands_still_and_goes_on
+from tests.faults.processes import CANNOT_START, Supervised
 from tests.faults.running import under_load
 from tests.faults.schedule import Engine, KillBroker
 from tests.faults.town import Town
@@ -22,3 +27,52 @@ class TestOnKafka(EveryFault):
     async def test_the_broker_stands_still_and_goes_on(self, town: Town, tell: Tell) -> None:
         assert town.broker is not None
         await stands_still_and_goes_on(town, tell, town.broker, "broker")
+
+
+class TestAnotherTopicInItsPlace:
+    """Last of all, since the town is of no use afterwards: health has read a topic that is gone."""
+
+    async def test_a_topic_that_was_made_again_is_not_read_on(self, town: Town) -> None:
+        name = await made_anew(town, PARTITIONS)
+        sentence = await refuses_to_start(town.processes["health-0"])
+        assert sentence.startswith("health has read telemetry/"), sentence
+        assert sentence.endswith("connect the old log again or move the positions on purpose."), sentence
+        assert name == "kizashi.telemetry"
+
+    async def test_a_topic_with_other_partitions_is_refused(self, town: Town) -> None:
+        name = await made_anew(town, PARTITIONS // 2)
+        for service in ("ingest", "notify"):
+            sentence = await refuses_to_start(town.processes[f"{service}-0"])
+            assert sentence == (
+                f"Kafka's topic {name} has 6 partitions where this release needs 12, and a key must not change its "
+                "partition; delete the topic and make it with: kizashi log create."
+            )
+
+
+async def made_anew(town: Town, partitions: int) -> str:
+    """Every process is stopped, and the topic of telemetry is another one of the same name, which is the answer."""
+    for process in town.processes.values():
+        if process.runs:
+            await process.stop()
+    name = town.kafka_access.name_of(Topic.TELEMETRY)
+    admin = AIOKafkaAdminClient(bootstrap_servers=town.log_url.removeprefix("kafka://"))
+    await admin.start()
+    try:
+        await admin.delete_topics([name])
+
+        async def is_made() -> bool:
+            answer = await admin.create_topics([NewTopic(name, partitions, 1)])
+            return not any(error for _, error, *_ in answer.topic_errors)
+
+        await eventually(is_made, within_seconds=20, what="the old topic is gone and the new one made")
+    finally:
+        await admin.close()
+    return name
+
+
+async def refuses_to_start(process: Supervised) -> str:
+    """With the exit status that says so; the answer is the sentence."""
+    ended = len(process.exits)
+    await process.start()
+    assert await process.until_exits(ended + 1, within_seconds=60) == CANNOT_START
+    return said_last(process.log)

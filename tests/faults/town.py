@@ -15,6 +15,7 @@ import httpx
 
 from deploy.local import database
 from deploy.local.inbox.server import TOKEN, slack_api_url
+from deploy.local.kafka_jars import DEFAULT_FOLDER
 from deploy.local.supervisor import said_last
 from libs.common.event_log import EventLog
 from libs.common.event_log_kafka_access import KafkaAccess
@@ -38,12 +39,12 @@ READY_AGAIN_SECONDS = 30.0
 class Town:
     """``folder`` holds data, logs and configuration. ``broker`` is None where the log is the PostgreSQL itself."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path, kafka_jars: Path = DEFAULT_FOLDER) -> None:
         self.engine = engine
         self.folder = folder
         self.logs = folder / "logs"
         self.postgres = Postgres(folder / "postgres")
-        self.broker = Kafka(folder / "kafka") if engine is Engine.KAFKA else None
+        self.broker = Kafka(folder / "kafka", kafka_jars) if engine is Engine.KAFKA else None
         self.inbox_port, self.smtp_port = free_port(), free_port()
         self.inbox = self._supervised(
             "inbox",
@@ -212,13 +213,15 @@ def make_config(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def town(engine: Engine, *, keep_logs_in: Path | None = None) -> AsyncIterator[Town]:
+async def town(
+    engine: Engine, *, keep_logs_in: Path | None = None, kafka_jars: Path = DEFAULT_FOLDER
+) -> AsyncIterator[Town]:
     """A running town for the length of the block; everything of it is ended with it.
 
     ``keep_logs_in``: where the logs go, else they vanish with the rest.
     """
     folder = make_home()
-    made = Town(engine, folder)
+    made = Town(engine, folder, kafka_jars)
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         if keep_logs_in is not None:
