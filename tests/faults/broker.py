@@ -6,12 +6,13 @@ import asyncio
 from pathlib import Path
 
 from deploy.local import kafka
+from deploy.local.kafka_jars import DEFAULT_FOLDER
 
 
 class Kafka:
     """A Dependency. ``folder`` holds its data, ``jars`` what it is started from."""
 
-    def __init__(self, folder: Path, jars: Path) -> None:
+    def __init__(self, folder: Path, jars: Path = DEFAULT_FOLDER) -> None:
         self._folder = folder
         self._jars = jars
         self._running: kafka.EmbeddedKafka | None = None
