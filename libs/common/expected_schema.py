@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError
 
 from libs.common.db import Database, text
-from libs.common.errors import NotStarted
+from libs.common.errors import NotStarted, RetryLater
 from libs.common.migrate import head_of
+
+LOCKED_OUT = (
+    asyncpg.InvalidParameterValueError,  # there is no such role
+    asyncpg.InsufficientPrivilegeError,  # there is, but we may not take it
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidPasswordError,
+)
+"""What waiting does not mend."""
 
 
 async def expect_schema(database: Database, schema: str) -> None:
-    """Raises NotStarted when a migration is missing, RetryLater when PostgreSQL does not answer.
+    """Raises NotStarted when a migration is missing or nobody lets us in, RetryLater when PostgreSQL does not answer.
 
     A database that is ahead of us is fine: old code runs on the new schema until it is replaced.
     """
@@ -20,6 +30,13 @@ async def expect_schema(database: Database, schema: str) -> None:
             found = (await connection.execute(text("SELECT version_num FROM schema_version"))).scalar_one_or_none()
     except DBAPIError as exc:  # there is no such table: nobody has migrated this schema
         raise _behind(schema, None, needed) from exc
+    except RetryLater as exc:
+        if (refusal := _refusal(exc)) is None:
+            raise
+        raise NotStarted(
+            f"PostgreSQL does not let {schema} in as {database.role} ({refusal}); run the migrations (python -m "
+            "libs.common.migrate), or correct KIZASHI_DATABASE_URL."
+        ) from exc
     if found is None or found < needed:  # revisions are numbered: health_0002, health_0003
         raise _behind(schema, found, needed)
 
@@ -29,3 +46,9 @@ def _behind(schema: str, found: str | None, needed: str) -> NotStarted:
         f"The schema {schema} of the database is at {found or 'no revision'}, and this release needs {needed}; run the "
         "migrations (python -m libs.common.migrate)."
     )
+
+
+def _refusal(exc: BaseException | None) -> BaseException | None:
+    while exc is not None and not isinstance(exc, LOCKED_OUT):
+        exc = exc.__cause__
+    return exc

@@ -8,6 +8,7 @@ import sys
 import asyncpg
 import pytest
 
+from deploy.local.postgres import EmbeddedPostgres
 from libs.common.db import Database
 from libs.common.errors import NotStarted
 from libs.common.expected_schema import expect_schema
@@ -47,6 +48,24 @@ async def test_a_release_asks_for_its_schema_or_a_newer_one(
             await expect_schema(worker, "health")
     await worker.close()
     await owner.close()
+
+
+@pytest.mark.parametrize(("user", "name"), [(LOGIN, "template1"), (LOGIN, "nowhere"), ("nobody", "")], ids=str)
+async def test_a_database_that_does_not_let_us_in_is_a_sentence(
+    postgres: EmbeddedPostgres, database: TestDatabase, user: str, name: str
+) -> None:
+    """Not migrated at all, not there, or not ours: to wait would not help."""
+    worker = Database(postgres.url(user, name or database.name), role="kizashi_health_worker", schema="health")
+    with pytest.raises(NotStarted, match="run the migrations"):
+        await expect_schema(worker, "health")
+    await worker.close()
+
+
+async def test_a_role_that_nobody_made_is_a_sentence(database: TestDatabase) -> None:
+    worker = Database(database.url, role="kizashi_nobody", schema="health")
+    with pytest.raises(NotStarted, match="does not let health in as kizashi_nobody"):
+        await expect_schema(worker, "health")
+    await worker.close()
 
 
 @pytest.mark.parametrize("service", SERVICES)
