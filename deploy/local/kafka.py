@@ -126,6 +126,8 @@ def launch(
 ) -> EmbeddedKafka:
     """As ``start``, without waiting for it to answer."""
     folder = folder.absolute()
+    if "," in str(folder):
+        raise NotStarted(f"Kafka takes a comma for the end of a folder's name, so {folder} cannot hold its data.")
     if (left := _serving(folder)) is not None:
         running = EmbeddedKafka(folder, ports_in(settings_of(folder).read_text()), left)
         if port in (0, running.ports.plain):
@@ -229,6 +231,7 @@ def _format(command: list[str], folder: Path, guard: Guard | None) -> None:
     try:
         subprocess.run(
             [*tool, "--config", str(settings_of(folder)), *users],
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -244,6 +247,11 @@ def _new_cluster_id() -> str:
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
+def _environment() -> dict[str, str]:
+    """Ours, and one in which Java understands every name of a folder."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
+
+
 def _spawn(command: list[str], log: Path) -> psutil.Process:
     """Detached: it outlives us when we are killed, and Ctrl-C does not reach it."""
     program = shutil.which(command[0])
@@ -254,7 +262,7 @@ def _spawn(command: list[str], log: Path) -> psutil.Process:
         (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    return psutil.Process(os.posix_spawn(program, command, os.environ, file_actions=files, setsid=True))
+    return psutil.Process(os.posix_spawn(program, command, _environment(), file_actions=files, setsid=True))
 
 
 def _listens(port: int) -> bool:

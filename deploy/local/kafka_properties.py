@@ -98,13 +98,22 @@ def properties(ports: Ports, data: Path, keystore: Path, guard: Guard | None, du
         f"controller.listener.names={CONTROLLER}\n"
         f"controller.quorum.voters=1@127.0.0.1:{ports.controller}\n"
         f"inter.broker.listener.name={PLAIN}\n"
-        f"log.dirs={data}\n{_ALONE}"
+        f"log.dirs={_escaped(data)}\n{_ALONE}"
     )
     if durable:
         text += _DURABLE
     if guard is not None:
-        text += _GUARDED.format(keystore=keystore, username=guard.username, password=guard.password, **_LOGIN_MODULES)
+        text += _GUARDED.format(
+            keystore=_escaped(keystore), username=guard.username, password=guard.password, **_LOGIN_MODULES
+        )
     return text
+
+
+def _escaped(path: Path) -> str:
+    """Java reads property files as Latin 1, with everything else written as UTF-16 units."""
+    units = str(path).replace("\\", "\\\\").encode("utf-16-be")
+    codes = [int.from_bytes(units[n : n + 2]) for n in range(0, len(units), 2)]
+    return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes)
 
 
 def ports_in(text: str) -> Ports:

@@ -27,7 +27,7 @@ STOP_SECONDS = 10.0
 
 
 def test_killed_it_comes_back_on_its_port_and_frozen_it_is_stopped_in_time(kafka_jars: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "kafka"
+    folder = tmp_path / "カフカ hör zu"
     broker = start(folder, jars=kafka_jars)
     try:
         broker.kill()
@@ -102,6 +102,11 @@ async def test_make_kafka_runs_until_ctrl_c_and_make_stop_ends_what_a_killed_one
         await eventually(lambda: is_ready(2), within_seconds=60, what=ready)
     assert make_stop(home) == "Ended what was left running: the broker of `make kafka`.\n"
     assert not stop_left_running(Home(home).kafka_alone)
+
+
+def test_a_folder_that_kafka_would_read_as_two_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(NotStarted, match=r"^Kafka takes a comma .* so .*/one, two cannot hold its data\.$"):
+        start(tmp_path / "one, two")
 
 
 def test_a_port_in_use_is_one_sentence(kafka_jars: Path, tmp_path: Path) -> None:
