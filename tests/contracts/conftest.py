@@ -19,6 +19,7 @@ from tests.contracts.log_engines import (
     KafkaEngine,
     PostgresEngine,
 )
+from tests.fragile_kafka import FragileKafka
 
 
 @pytest.fixture(params=["postgres", "kafka"])
@@ -66,10 +67,19 @@ async def fragile_postgres_engine(home: Path) -> AsyncIterator[FragilePostgresEn
     made.stop()
 
 
+@pytest.fixture(scope="module")
+def fragile_kafka(kafka_jars: Path) -> Iterator[FragileKafka]:
+    home = Path(tempfile.mkdtemp(prefix="kizashi-fragile-"))
+    made = FragileKafka(home / "kafka", kafka_jars)
+    yield made
+    made.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
 @pytest.fixture
 async def fragile_kafka_engine(
-    home: Path, kafka_jars: Path, database: TestDatabase
+    fragile_kafka: FragileKafka, database: TestDatabase
 ) -> AsyncIterator[FragileKafkaEngine]:
-    made = await FragileKafkaEngine.make_with_broker(home / "kafka", database.url, kafka_jars)
+    made = await FragileKafkaEngine.make_fragile(fragile_kafka, database.url)
     yield made
     await made.close()

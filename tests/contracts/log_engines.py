@@ -15,7 +15,6 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from deploy.local.kafka import EmbeddedKafka
-from deploy.local.kafka import start as start_kafka
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.postgres import start as start_postgres
 from libs.common.event_log import EventLog, Record, TopicPartition
@@ -25,7 +24,7 @@ from libs.common.testing import eventually
 from libs.common.topics import Topic
 from tests.conftest import LOGIN, OWNER
 from tests.contracts.log_address import LogAddress
-from tests.kafka_topics import make_topics
+from tests.fragile_kafka import FragileKafka
 
 
 class Engine(Protocol):
@@ -150,10 +149,13 @@ class KafkaEngine(_Clients):
     @classmethod
     async def make(cls, broker: EmbeddedKafka, topic_prefix: str, locks_url: str) -> KafkaEngine:
         engine = cls(LogAddress(broker.url, locks_url, topic_prefix))
-        log = await engine.client()
-        starts, ends = await log.starts(list(Topic)), await log.ends(list(Topic))
-        await engine.expire(*(source for source in starts if starts[source] < ends[source]))
+        await engine.empty()
         return engine
+
+    async def empty(self) -> None:
+        log = await self.client()
+        starts, ends = await log.starts(list(Topic)), await log.ends(list(Topic))
+        await self.expire(*(source for source in starts if starts[source] < ends[source]))
 
     def name_of(self, topic: Topic) -> str:
         return self.address.kafka.name_of(topic)
@@ -214,30 +216,26 @@ class KafkaEngine(_Clients):
 
 
 class FragileKafkaEngine(KafkaEngine):
-    """Its broker is its own, durable, and may be stopped and frozen."""
+    """Its broker may be stopped and frozen."""
 
-    def __init__(self, broker: EmbeddedKafka, topic_prefix: str, locks_url: str, jars: Path) -> None:
-        super().__init__(LogAddress(broker.url, locks_url, topic_prefix))
+    def __init__(self, address: LogAddress, broker: FragileKafka) -> None:
+        super().__init__(address)
         self._broker = broker
-        self._jars = jars
 
     @classmethod
-    async def make_with_broker(cls, folder: Path, locks_url: str, jars: Path) -> FragileKafkaEngine:
-        broker = start_kafka(folder, jars=jars)
-        return cls(broker, await make_topics(broker.url), locks_url, jars)
-
-    async def close(self) -> None:
-        await super().close()
-        self._broker.stop()
+    async def make_fragile(cls, broker: FragileKafka, locks_url: str) -> FragileKafkaEngine:
+        engine = cls(LogAddress(broker.url, locks_url, broker.topic_prefix), broker)
+        await engine.empty()
+        return engine
 
     def freeze(self) -> None:
-        self._broker.freeze()
+        self._broker.server.freeze()
 
     def thaw(self) -> None:
-        self._broker.thaw()
+        self._broker.server.thaw()
 
     def stop(self) -> None:
         self._broker.stop()
 
     def start(self) -> None:
-        self._broker = start_kafka(self._broker.folder, jars=self._jars)
+        self._broker.start()

@@ -6,13 +6,11 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
-from deploy.local.kafka import EmbeddedKafka, start
 from libs.common import event_log_kafka_subscription
 from libs.common.errors import RetryLater
 from libs.common.event_log import EventLog, Record, Subscription, TopicPartition
@@ -21,46 +19,25 @@ from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
 from libs.common.topics import Topic
 from tests.conftest import TestDatabase
-from tests.kafka_topics import make_topics
+from tests.fragile_kafka import FragileKafka
 
 TOPIC = Topic.HEALTH
 FIRST = TopicPartition(TOPIC, 0)
 
 
-class Broker:
-    """Of this file's tests alone, which leave it running."""
-
-    def __init__(self, folder: Path, jars: Path) -> None:
-        self._jars = jars
-        self.server: EmbeddedKafka = start(folder, jars=jars)
-        self.topic_prefix = asyncio.run(make_topics(self.server.url))
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        self.server.freeze()
-        try:
-            yield
-        finally:
-            self.server.thaw()
-
-    def kill_and_start(self) -> None:
-        self.server.kill()
-        self.server = start(self.server.folder, jars=self._jars)
-
-
 @pytest.fixture(scope="module")
-def broker(kafka_jars: Path) -> Iterator[Broker]:
+def broker(kafka_jars: Path) -> Iterator[FragileKafka]:
     home = Path(tempfile.mkdtemp(prefix="kizashi-trouble-"))
-    made = Broker(home / "kafka", kafka_jars)
+    made = FragileKafka(home / "kafka", kafka_jars)
     yield made
-    made.server.stop()
+    made.stop()
     shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture
-async def log(broker: Broker, database: TestDatabase) -> AsyncIterator[EventLog]:
+async def log(broker: FragileKafka, database: TestDatabase) -> AsyncIterator[EventLog]:
     access = KafkaAccess(locks_url=database.url, topic_prefix=broker.topic_prefix)
-    opened = event_log(broker.server.url, name="test", kafka=access)
+    opened = event_log(broker.url, name="test", kafka=access)
     await opened.open()
     yield opened
     await opened.close()
@@ -92,7 +69,7 @@ async def read_on(subscription: Subscription) -> None:
 
 
 async def test_a_silent_partition_is_an_error_although_the_client_reports_none(
-    broker: Broker, log: EventLog, monkeypatch: pytest.MonkeyPatch
+    broker: FragileKafka, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when one broker of several is frozen: what else is asked of Kafka is answered."""
     monkeypatch.setattr(event_log_kafka_subscription, "LOOK_SECONDS", 3600)
@@ -106,7 +83,7 @@ async def test_a_silent_partition_is_an_error_although_the_client_reports_none(
         assert monotonic() - began < 7
 
 
-async def test_a_coordinator_that_does_not_answer_delays_nobody(broker: Broker, log: EventLog) -> None:
+async def test_a_coordinator_that_does_not_answer_delays_nobody(broker: FragileKafka, log: EventLog) -> None:
     start_at = await from_the_end(log)
     await log.append(TOPIC, [Record(b"", b"value")] * 3, partition=0)
     async with log.subscribe("group", [TOPIC], start_at) as subscription:
@@ -121,7 +98,9 @@ async def test_a_coordinator_that_does_not_answer_delays_nobody(broker: Broker, 
             assert monotonic() - leaving < 4
 
 
-async def test_reading_goes_on_after_a_freeze_that_is_shorter_than_any_deadline(broker: Broker, log: EventLog) -> None:
+async def test_reading_goes_on_after_a_freeze_that_is_shorter_than_any_deadline(
+    broker: FragileKafka, log: EventLog
+) -> None:
     start_at = await from_the_end(log)
     async with log.subscribe("group", [TOPIC], start_at) as subscription:
         await subscription.next_batch(100, 0.5)
@@ -137,7 +116,9 @@ async def test_reading_goes_on_after_a_freeze_that_is_shorter_than_any_deadline(
 # --- appending ---
 
 
-async def test_order_is_kept_when_appends_are_repeated_around_a_killed_broker(broker: Broker, log: EventLog) -> None:
+async def test_order_is_kept_when_appends_are_repeated_around_a_killed_broker(
+    broker: FragileKafka, log: EventLog
+) -> None:
     """What a retry writes twice is no harm; what comes first of each number comes in order, and none is missing."""
     start_at = await from_the_end(log)
     count, acknowledged = 150, 0
@@ -159,7 +140,8 @@ async def test_order_is_kept_when_appends_are_repeated_around_a_killed_broker(br
 
     writers = [asyncio.create_task(write(name)) for name in range(4)]
     await eventually(well_on_its_way)
-    await asyncio.to_thread(broker.kill_and_start)
+    broker.kill()
+    await asyncio.to_thread(broker.start)
     await asyncio.wait_for(asyncio.gather(*writers), 30)
     first: dict[str, list[int]] = {}
     async with log.subscribe("group", [TOPIC], start_at) as subscription:
@@ -172,7 +154,9 @@ async def test_order_is_kept_when_appends_are_repeated_around_a_killed_broker(br
     assert first == {str(name): list(range(count)) for name in range(4)}
 
 
-async def test_too_much_waiting_is_refused_at_once_and_what_waits_is_stored(broker: Broker, log: EventLog) -> None:
+async def test_too_much_waiting_is_refused_at_once_and_what_waits_is_stored(
+    broker: FragileKafka, log: EventLog
+) -> None:
     before = await log.ends([TOPIC])
     megabyte = Record(b"1:key", bytes(1_000_000))
     with broker.frozen():
@@ -187,7 +171,7 @@ async def test_too_much_waiting_is_refused_at_once_and_what_waits_is_stored(brok
     assert sum(after.values()) - sum(before.values()) == 75 - len(refused)
 
 
-async def test_what_is_given_up_while_it_waits_is_not_stored(broker: Broker, log: EventLog) -> None:
+async def test_what_is_given_up_while_it_waits_is_not_stored(broker: FragileKafka, log: EventLog) -> None:
     start_at = await from_the_end(log)
     with broker.frozen():
         on_its_way = asyncio.create_task(log.append(TOPIC, [Record(b"", b"first")], partition=0))
@@ -202,7 +186,7 @@ async def test_what_is_given_up_while_it_waits_is_not_stored(broker: Broker, log
 
 
 async def test_nothing_hangs_when_a_log_with_everything_on_its_way_is_closed_on_a_frozen_broker(
-    broker: Broker, log: EventLog
+    broker: FragileKafka, log: EventLog
 ) -> None:
     await log.append(TOPIC, [Record(b"", b"before")])
     with broker.frozen():
