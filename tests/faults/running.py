@@ -12,7 +12,7 @@ from tests.faults.history import History
 from tests.faults.inject import inject
 from tests.faults.load import RATE, Load
 from tests.faults.recorder import Recorder
-from tests.faults.schedule import Fault
+from tests.faults.schedule import Fault, OfService
 from tests.faults.town import Town
 
 STORIES: Mapping[str, int] = {"high": 6, "pool": 6, "mail": 28}
@@ -39,9 +39,12 @@ class Run:
         return self._history
 
     async def strike(self, fault: Fault) -> bool:
-        """Now, whatever its ``at`` says, and until it is over; whether it came to it."""
+        """Now, whatever its ``at`` says, and until it is over: processes that were started again have come up. Whether
+        it came to it."""
         at = self.recorder.now()
         met = await inject(self.town, fault)
+        if isinstance(fault, OfService):
+            await self.town.until_up(fault.service)
         if not met:
             self.missed.append(fault)
         self.recorder.note_fault(str(fault), at, self.recorder.now())

@@ -103,7 +103,7 @@ class _At:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OfService(_At):
+class OfService(_At):
     service: str
 
     @property
@@ -112,7 +112,7 @@ class _OfService(_At):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kill(_OfService):
+class Kill(OfService):
     """kill -9 of one process, which is started again at once."""
 
     word = "kill"
@@ -120,7 +120,7 @@ class Kill(_OfService):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KillBoth(_OfService):
+class KillBoth(OfService):
     """kill -9 of all processes of a service together, started again after ``seconds``."""
 
     word = "kill-both"
@@ -132,7 +132,7 @@ class KillBoth(_OfService):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restart(_OfService):
+class Restart(OfService):
     """SIGTERM, until it has ended; then it is started again."""
 
     word = "restart"
@@ -140,14 +140,14 @@ class Restart(_OfService):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestartBoth(_OfService):
+class RestartBoth(OfService):
     """SIGTERM to all processes of a service together, then started again."""
 
     word = "restart-both"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Freeze(_OfService):
+class Freeze(OfService):
     """SIGSTOP of one process wherever it is, SIGCONT after ``seconds``; 3 s cost it its sessions."""
 
     word = "freeze"
@@ -160,7 +160,7 @@ class Freeze(_OfService):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KillAt(_OfService):
+class KillAt(OfService):
     """One process is started anew with the failpoint armed (KIZASHI_FAILPOINTS=point:nth) and killed there, then
     started again without. One that does not come there within ``within_seconds`` is started again all the same."""
 
@@ -176,7 +176,7 @@ class KillAt(_OfService):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FreezeAt(_OfService):
+class FreezeAt(OfService):
     """As KillAt, but it freezes there and is continued after ``seconds``; it then goes on living."""
 
     word = "freeze-at"

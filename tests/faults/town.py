@@ -32,6 +32,7 @@ OUR_CONFIG = Path(__file__).parent / "config"
 LEASE_SECONDS, CALL_SECONDS, MARGIN_SECONDS = 4.0, 2.0, 0.5
 """Of notify: short, since what a dead process had in hand is settled only after all three."""
 READY_SECONDS = 120.0
+NO_ANSWER = "no answer"
 READY_AGAIN_SECONDS = 30.0
 """After a dependency came back."""
 
@@ -148,7 +149,7 @@ class Town:
         try:
             answer = await http.get(f"{self.url(name)}/{probe}")
         except httpx.TransportError as exc:
-            return f"no answer: {type(exc).__name__}"
+            return f"{NO_ANSWER}: {type(exc).__name__}"
         return "" if answer.is_success else "; ".join(answer.json()["problems"])
 
     async def until_ready(self, within_seconds: float = READY_AGAIN_SECONDS) -> float:
@@ -168,6 +169,16 @@ class Town:
         except AssertionError as exc:
             raise AssertionError(f"{exc}: {missing}; logs are in {self.logs}") from None
         return monotonic() - started
+
+    async def until_up(self, service: str) -> None:
+        """Until both its processes answer, however little they can do while something else is down."""
+        names = [name for name in self.processes if name.startswith(f"{service}-")]
+
+        async def up() -> bool:
+            problems = await self.problems("livez")
+            return not any(problems.get(name, "").startswith(NO_ANSWER) for name in names)
+
+        await eventually(up, within_seconds=READY_SECONDS, what=f"{service} has come up")
 
     def unplanned_starts(self, since: float = 0.0) -> dict[str, int]:
         """How often each process had to be started again since that moment (monotonic)."""
