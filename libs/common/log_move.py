@@ -19,7 +19,7 @@ from libs.common.failpoints import failpoint
 from libs.common.log_move_copy import Copy, Tell
 from libs.common.log_move_logs import NAME, RUN_AGAIN, MovableLog
 from libs.common.log_move_positions import Passage, Plan, Position, Positions
-from libs.common.log_move_postgres import connect, running, told_to_operators
+from libs.common.log_move_postgres import PostgresLog, connect, running, told_to_operators
 from libs.common.ownership import LockSession, lock_number
 from libs.common.topics import READERS, Topic
 
@@ -94,8 +94,19 @@ class LogMove:
             else:
                 await work.positions.give_up(plan)
                 failpoint("log_move.given_up")
+            await self._seal_own_log()
             await self._origin.unseal()
             self._tell(f"The log at {self._origin.place} takes records again: start the services with it.")
+
+    async def _seal_own_log(self) -> None:
+        """The services' database has a log of its own; one that a move back has opened again must not stay open."""
+        own = PostgresLog(self._owner_url)
+        try:
+            await own.open()
+            if await own.identity(Topic.TELEMETRY) != await self._origin.identity(Topic.TELEMETRY):
+                await own.seal(self._origin.place)
+        finally:
+            await own.close()
 
     # --- the steps ---
 

@@ -24,10 +24,11 @@ from libs.common.db import Database
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import EventLog, ReadRecord, Record, TopicPartition
 from libs.common.event_log_open import event_log
+from libs.common.event_log_postgres_session import ROLE
 from libs.common.events import encode
 from libs.common.log_move import Destination, LogMove
 from libs.common.log_move_kafka import KafkaLog
-from libs.common.log_move_logs import MovableLog
+from libs.common.log_move_logs import NAME, MovableLog
 from libs.common.log_move_postgres import PostgresLog
 from libs.common.outbox import Relay
 from libs.common.testing import eventually
@@ -79,27 +80,29 @@ async def new_log_on_kafka(
     await engine.close()
 
 
-def movable(log: LogAddress) -> MovableLog:
-    return KafkaLog(log.url, log.kafka) if log.topic_prefix else PostgresLog(log.url, role="kizashi_log")
-
-
 @dataclass(frozen=True)
 class Mover:
-    """One run of the command."""
+    """One run of the command: from PostgreSQL to the new log, or ``back``."""
 
     owner_url: str
     new: LogAddress
     failpoints: str = ""
     give_up: bool = False
+    back: bool = False
 
     async def run(self, *, dry: bool = False) -> Sequence[str]:
         """What it says."""
         said: list[str] = []
-        move = LogMove(self.owner_url, PostgresLog(self.owner_url), readers=READERS, tell=said.append)
+        home = PostgresLog(self.owner_url)
+        new = KafkaLog(self.new.url, self.new.kafka) if self.new.topic_prefix else PostgresLog(self.new.url, ROLE)
+        old: MovableLog = new if self.back else home
+        move = LogMove(self.owner_url, old, readers=READERS, tell=said.append)
         if self.give_up:
             await move.give_up()
+        elif self.back:
+            await move.run(Destination(event_log(self.owner_url, name=NAME), home), dry=dry)
         else:
-            await move.run(Destination(self.new.log("kizashi log move"), movable(self.new)), dry=dry)
+            await move.run(Destination(self.new.log(NAME), new), dry=dry)
         return said
 
 
@@ -133,8 +136,8 @@ class Installation:
     def __post_init__(self) -> None:
         self.echo_worker = worker(self.world.url, "echo")
 
-    def mover(self, at: str = "", *, give_up: bool = False) -> Mover:
-        return Mover(self.world.owner_url, self.new, at, give_up)
+    def mover(self, at: str = "", *, give_up: bool = False, back: bool = False) -> Mover:
+        return Mover(self.world.owner_url, self.new, at, give_up, back)
 
     async def publish(self, count: int) -> None:
         first = self.published
@@ -579,15 +582,6 @@ async def unsealed_at_the_end(log: LogAddress) -> AsyncIterator[None]:
         await kafka.close()
 
 
-async def move_back(installation: Installation) -> None:
-    """From Kafka to the PostgreSQL that was left."""
-    there, home = installation.new, LogAddress(installation.world.url)
-    owner_url = installation.world.owner_url
-    back = LogMove(owner_url, KafkaLog(there.url, there.kafka), readers=READERS, tell=lambda _: None)
-    await back.run(Destination(home.log("kizashi log move"), PostgresLog(owner_url)))
-    installation.new = home
-
-
 @TO_KAFKA
 async def test_there_and_back_again(installation: Installation) -> None:
     """Kafka is sealed for whoever goes on with it, and PostgreSQL takes records again."""
@@ -601,7 +595,8 @@ async def test_there_and_back_again(installation: Installation) -> None:
     installation.published += 100
     await installation.stop()
     async with unsealed_at_the_end(there):
-        await move_back(installation)
+        await installation.mover(back=True).run()
+        installation.new = LogAddress(world.url)
         with pytest.raises(RetryLater, match=r"max\.message\.bytes"):
             await log.append(Topic.TELEMETRY, [Record(b"1:a", b"value")])
         await log.close()
@@ -639,11 +634,32 @@ async def test_nothing_that_a_kafka_acknowledged_is_lost_when_it_is_left(install
 
     await eventually(under_way, what="appends are under way")
     async with unsealed_at_the_end(installation.new):
-        await move_back(installation)
+        await installation.mover(back=True).run()
         assert all("max.message.bytes" in answer for answer in await asyncio.gather(*appending))
     await log.close()
+    installation.new = LogAddress(installation.world.url)
     held = {value for records in (await installation.held(Topic.TELEMETRY)).values() for _, value, _ in records}
     assert all(encode(telemetry(number)) in held for number in acknowledged)
+
+
+@TO_KAFKA
+async def test_a_move_back_is_killed_and_given_up(installation: Installation) -> None:
+    world = installation.world
+    await installation.mover().run()
+    await world.owner.execute("UPDATE log.topic_partition SET earliest = next")  # the page's way to free the space
+    await world.owner.execute("TRUNCATE log.record")
+    async with unsealed_at_the_end(installation.new):
+        async with moving(installation.mover("log_move.unsealed", back=True)) as process:
+            assert await ended(process) == -signal.SIGKILL
+        assert await world.ask("SELECT moved_to FROM log.identity") is None
+        await installation.mover(give_up=True, back=True).run()
+        assert str(await world.ask("SELECT moved_to FROM log.identity")).startswith("kafka://")
+        await installation.go_on()
+        await installation.assert_once()
+        await installation.mover(back=True).run()
+    installation.new = LogAddress(world.url)
+    await installation.go_on()
+    await installation.assert_once()
 
 
 # --- the command ---
