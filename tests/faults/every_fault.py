@@ -37,8 +37,8 @@ STOP_SECONDS = 20.0
 FROZEN_SECONDS = 20.0
 RED_WITHIN_SECONDS = 60.0
 GREEN_WITHIN_SECONDS = 30.0
-COMES_THERE_SECONDS = 60.0
-"""For a process to start and to come to its failpoint, on a busy machine."""
+COMES_THERE_SECONDS = 40.0
+"""For a process that is up to come to its failpoint, on a busy machine."""
 SEEDS = range(1, 6)
 POINTS_TO_DIE_AT: Mapping[str, Sequence[str]] = {"ingest": ["ingest.appended"], **POINTS}
 MANY_STORIES = {"high": 20, "pool": 20, "mail": 160}

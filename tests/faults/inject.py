@@ -55,9 +55,9 @@ async def inject(town: Town, fault: Fault) -> bool:
             await asyncio.sleep(seconds)
             town.of(service)[member].thaw()
         case KillAt(service=service, member=member, point=point, nth=nth, within_seconds=within_seconds):
-            return await _kill_at(town.of(service)[member], f"{point}:{nth}", within_seconds)
+            return await _kill_at(town, town.of(service)[member], f"{point}:{nth}", within_seconds)
         case FreezeAt():
-            return await _freeze_at(town.of(fault.service)[fault.member], fault)
+            return await _freeze_at(town, town.of(fault.service)[fault.member], fault)
         case KillDatabase(seconds=seconds):
             await _kill_dependency(town.postgres, seconds)
         case KillBroker(seconds=seconds):
@@ -98,10 +98,12 @@ async def _kill(process: Supervised) -> None:
     await process.until_started_again(starts, within_seconds=10)
 
 
-async def _kill_at(process: Supervised, point: str, within_seconds: float) -> bool:
+async def _kill_at(town: Town, process: Supervised, point: str, within_seconds: float) -> bool:
     await restart(process, KIZASHI_FAILPOINTS=point)
+    starts = len(process.starts)
+    await town.until_up([process.name])  # it begins to work only then
     try:
-        await process.until_started_again(len(process.starts), within_seconds)
+        await process.until_started_again(starts, within_seconds)
     except AssertionError:
         await restart(process)
         return False
@@ -109,8 +111,9 @@ async def _kill_at(process: Supervised, point: str, within_seconds: float) -> bo
     return True
 
 
-async def _freeze_at(process: Supervised, fault: FreezeAt) -> bool:
+async def _freeze_at(town: Town, process: Supervised, fault: FreezeAt) -> bool:
     await restart(process, KIZASHI_FAILPOINTS=f"{fault.point}:{fault.nth}=freeze")
+    await town.until_up([process.name])
     try:
         await process.until_frozen(fault.within_seconds)
     except AssertionError:

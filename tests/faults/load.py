@@ -25,7 +25,7 @@ ACCOUNTS = 24
 PEOPLE = 4
 """Of an account that works; one that tells a story has a single person."""
 SDKS = 6
-RATE = 240.0
+RATE = 150.0
 """Events a second, of all accounts together."""
 BATCH = 60
 TICK_SECONDS = 0.1

@@ -44,7 +44,7 @@ class Run:
         at = self.recorder.now()
         met = await inject(self.town, fault)
         if isinstance(fault, OfService):
-            await self.town.until_up(fault.service)
+            await self.town.until_up([process.name for process in self.town.of(fault.service)])
         if not met:
             self.missed.append(fault)
         self.recorder.note_fault(str(fault), at, self.recorder.now())

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -170,15 +170,21 @@ class Town:
             raise AssertionError(f"{exc}: {missing}; logs are in {self.logs}") from None
         return monotonic() - started
 
-    async def until_up(self, service: str) -> None:
-        """Until both its processes answer, however little they can do while something else is down."""
-        names = [name for name in self.processes if name.startswith(f"{service}-")]
+    async def until_up(self, names: Collection[str]) -> None:
+        """Until these processes answer, however little they can do while something else is down; or have died or frozen
+        as soon as they were there."""
+        starts = {name: len(self.processes[name].starts) for name in names}
 
         async def up() -> bool:
             problems = await self.problems("livez")
-            return not any(problems.get(name, "").startswith(NO_ANSWER) for name in names)
+            return not any(
+                problems.get(name, "").startswith(NO_ANSWER)
+                and len(self.processes[name].starts) == starts[name]
+                and not self.processes[name].is_frozen
+                for name in names
+            )
 
-        await eventually(up, within_seconds=READY_SECONDS, what=f"{service} has come up")
+        await eventually(up, within_seconds=READY_SECONDS, what=f"{', '.join(names)} answer")
 
     def unplanned_starts(self, since: float = 0.0) -> dict[str, int]:
         """How often each process had to be started again since that moment (monotonic)."""
