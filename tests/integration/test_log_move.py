@@ -34,13 +34,15 @@ from libs.common.outbox import Relay
 from libs.common.testing import eventually
 from libs.common.topics import Topic
 from tests.conftest import LOGIN, OWNER, TestDatabase
+from tests.contracts.conftest import fragile_kafka
 from tests.contracts.log_address import LogAddress
-from tests.contracts.log_engines import KafkaEngine
+from tests.contracts.log_engines import FragileKafkaEngine, KafkaEngine
+from tests.fragile_kafka import FragileKafka
 from tests.integration.common.conftest import World, world
 from tests.integration.common.member import Member, alive, ended, frozen, processes, thaw
 from tests.integration.common.tally import echo, publish, tally, telemetry, worker
 
-__all__ = ["world"]
+__all__ = ["fragile_kafka", "world"]
 
 READERS = {Topic.TELEMETRY: "tally", Topic.TOUCHES: "echo"}
 EVENTS = 600
@@ -375,6 +377,23 @@ async def test_what_the_new_log_was_given_meanwhile_stays_there(installation: In
     assert all(held[encode(event)] == 1 for event in early)
     await installation.go_on()
     await installation.assert_once()
+
+
+async def test_the_new_log_dies_on_the_way_and_comes_back(world: World, fragile_kafka: FragileKafka) -> None:
+    engine = await FragileKafkaEngine.make_fragile(fragile_kafka, world.url)
+    installation = Installation(world, engine.address)
+    await installation.get_halfway()
+    async with moving(installation.mover("log_move.appended:3=freeze")) as process:
+        await frozen(process)
+        fragile_kafka.kill()
+        thaw(process)
+        await asyncio.to_thread(engine.start)
+        status = await ended(process, within_seconds=60)
+    if status:  # the start took longer than a move waits
+        await installation.mover().run()
+    await installation.go_on()
+    await installation.assert_once()
+    await engine.close()
 
 
 # --- who is still there ---
