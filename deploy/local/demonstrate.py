@@ -47,19 +47,26 @@ async def demonstrate(settings: LocalSettings) -> int:
     """The exit status: 0 if the story came true. The last line printed is the verdict's summary as JSON."""
     terminal = Terminal()
     headline(terminal)
-    folder = _new_folder()
+    home = Home(_new_folder())
+    went_wrong = False
     try:
-        verdict = await _rehearse(_settings(settings, folder), Home(folder), terminal)
+        verdict = await _rehearse(_settings(settings, home.path), home, terminal)
+        went_wrong = bool(verdict.problems)
+    except Exception:  # not when somebody has seen enough
+        went_wrong = True
+        raise
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear_away(home, keep_logs=went_wrong)
     terminal.line()
     for problem in verdict.problems:
         terminal.line(f"  {terminal.colour('red', '✗')} {problem}")
-    if not verdict.problems:
+    if not went_wrong:
         terminal.line(f"  {terminal.colour('green', '✓')} the story came true")
+    else:
+        terminal.line(f"  What the services logged is in {home.logs}")
     terminal.line()
     terminal.line(json.dumps(verdict.summary))
-    return 1 if verdict.problems else 0
+    return 1 if went_wrong else 0
 
 
 def _new_folder() -> Path:
@@ -67,6 +74,17 @@ def _new_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="kizashi-demo-"))
     folder.chmod(0o755)
     return folder
+
+
+def _clear_away(home: Home, *, keep_logs: bool) -> None:
+    """A sentence about why the story did not come true may name a log."""
+    for path in home.path.iterdir():
+        if path.is_dir() and not (keep_logs and path == home.logs):
+            shutil.rmtree(path, ignore_errors=True)
+        elif not path.is_dir():
+            path.unlink(missing_ok=True)
+    if not keep_logs:
+        shutil.rmtree(home.path, ignore_errors=True)
 
 
 def _settings(settings: LocalSettings, folder: Path) -> LocalSettings:
