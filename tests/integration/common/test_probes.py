@@ -188,46 +188,56 @@ async def test_a_partition_that_the_breaker_stopped_is_no_reason_to_start_again(
         await eventually(time_passes)
 
 
-# --- a server that freezes ---
+# --- a server that is away ---
 
 
 class Server:
     """A PostgreSQL of this test's own."""
 
-    def __init__(self, server: EmbeddedPostgres) -> None:
-        self.server = server
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self.running: EmbeddedPostgres = start(data)
 
-    def processes(self) -> list[psutil.Process]:
-        """The postmaster first, so that it starts no others meanwhile."""
-        postmaster = psutil.Process(self.server.pid)
-        return [postmaster, *postmaster.children(recursive=True)]
+    def start(self) -> None:
+        self.running = start(self._data)
+
+    def kill(self) -> None:
+        processes = self._processes()
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes, timeout=10)
 
     def freeze(self) -> None:
-        for process in self.processes():
+        for process in self._processes():
             process.suspend()
 
     def thaw(self) -> None:
-        for process in self.processes():
+        for process in self._processes():
             process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        """The postmaster first, so that it starts no others meanwhile."""
+        postmaster = psutil.Process(self.running.pid)
+        return [postmaster, *postmaster.children(recursive=True)]
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="kizashi-frozen-") as home:
         Path(home).chmod(0o755)
-        running = start(Path(home) / "postgres", durable=False)
-        yield Server(running)
-        running.stop()
+        made = Server(Path(home) / "postgres")
+        yield made
+        made.running.stop()
 
 
 @pytest.fixture
 async def consumer(server: Server) -> AsyncIterator[Consumer]:
-    owner_url = server.server.url(OWNER, "postgres")
+    owner_url = server.running.url(OWNER, "postgres")
     await migrate(owner_url, LOGIN)
     owner = await asyncpg.connect(owner_url)
     await made_up.make_service(owner, "tally")
     await owner.close()
-    url = server.server.url(LOGIN, "postgres")
+    url = server.running.url(LOGIN, "postgres")
     log = event_log(url, name="test")
     await log.open()
     database = made_up.worker(url, "tally")
@@ -236,10 +246,12 @@ async def consumer(server: Server) -> AsyncIterator[Consumer]:
     await database.close()
 
 
-async def test_a_frozen_postgresql_makes_unready_within_seconds_and_ready_soon_after_it_is_back(
-    server: Server, consumer: Consumer
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+async def test_a_postgresql_that_is_away_makes_unready_within_seconds_and_ready_soon_after_it_is_back(
+    server: Server, consumer: Consumer, how: str
 ) -> None:
-    await frozen_and_back(consumer, server.freeze, server.thaw)
+    leave, come = (server.freeze, server.thaw) if how == "frozen" else (server.kill, server.start)
+    await away_and_back(consumer, leave, come)
 
 
 async def test_a_frozen_kafka_makes_unready_within_seconds_and_ready_soon_after_it_is_back(
@@ -248,11 +260,11 @@ async def test_a_frozen_kafka_makes_unready_within_seconds_and_ready_soon_after_
     access = KafkaAccess(locks_url=world.url, topic_prefix=await make_topics(kafka.url))
     log = KafkaEventLog(kafka.url, access, name="test")
     await log.open()
-    await frozen_and_back(tally(log, world.worker, timekeeping=True), kafka.freeze, kafka.thaw)
+    await away_and_back(tally(log, world.worker, timekeeping=True), kafka.freeze, kafka.thaw)
     await log.close()
 
 
-async def frozen_and_back(consumer: Consumer, freeze: Callable[[], None], thaw: Callable[[], None]) -> None:
+async def away_and_back(consumer: Consumer, leave: Callable[[], None], come: Callable[[], None]) -> None:
     stopping = asyncio.Event()
     running = asyncio.create_task(consumer.run(stopping))
     await eventually(says(consumer.ready, None), what="ready")
@@ -262,12 +274,12 @@ async def frozen_and_back(consumer: Consumer, freeze: Callable[[], None], thaw: 
         return await consumer.ready() is not None
 
     began = monotonic()
-    freeze()
+    leave()
     try:
         await eventually(unready, within_seconds=20, what="unready")
     finally:
         seconds_to_red = monotonic() - began
-        thaw()
+        come()
     began = monotonic()
     await eventually(says(consumer.ready, None), within_seconds=30, what="ready again")
     print(f"unready after {seconds_to_red:.1f} s, ready {monotonic() - began:.1f} s after it came back")
