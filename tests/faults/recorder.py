@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -50,7 +51,8 @@ class Recorder:
         self._log = log
         self._log_from: Mapping[TopicPartition, int] = {}
         self._inbox_from = 0
-        self.patience_seconds = PATIENCE_SECONDS
+        self.still_seconds = inf
+        """What has waited for so long without any change is not waited for to the end."""
         self._faults: list[FaultMoment] = []
 
     async def begin(self) -> None:
@@ -67,7 +69,7 @@ class Recorder:
     async def history(self, *, seed: int | None = None) -> History:
         """Call it when the load has ended and every fault is over."""
         since = max([self._load.last_answer_at, *(fault.over_at for fault in self._faults)])
-        through_at, left = await self._until_through(since + self.patience_seconds)
+        through_at, left = await self._until_through(since + PATIENCE_SECONDS)
         headers = {"authorization": f"Bearer {self._load.keys.api_key}"}
         async with httpx.AsyncClient(headers=headers, timeout=10) as http:
             asked = _Asked(self._town, http)
@@ -98,15 +100,18 @@ class Recorder:
     async def _until_through(self, deadline: float) -> tuple[float | None, tuple[Waiting, ...]]:
         """When nothing waited any more, and what did at the deadline."""
         left: tuple[Waiting, ...] = ()
+        changed_at = self.now()
         while True:
-            asked_at = self.now()
+            asked_at, before = self.now(), left
             try:
                 left = await waiting(self._town, self._load.keys, self._log)
                 if not left:
                     return asked_at, ()
             except DOES_NOT_ANSWER as exc:
                 left = (Waiting(what=f"an answer ({type(exc).__name__}: {exc})", count=1),)
-            if self.now() > deadline:
+            if left != before:
+                changed_at = self.now()
+            if self.now() > min(deadline, changed_at + self.still_seconds):
                 return None, left
             await asyncio.sleep(LOOK_SECONDS)
 
