@@ -163,6 +163,7 @@ class LogMove:
         return [
             Passage(
                 source,
+                source.topic in self._readers,
                 await self._origin.identity(source.topic),
                 first[source],
                 new[source.topic],

@@ -44,6 +44,7 @@ class _Partition:
 
     def __init__(self, passage: Passage) -> None:
         self.source = passage.source
+        self.has_reader = passage.has_reader
         self.found = passage.first
         self.looked = passage.begin
         self.end = passage.first
@@ -95,19 +96,20 @@ class Copy:
                 return self._copied
 
     async def _bring_all_over(self) -> None:
-        starts = await self._readable.starts()
+        old_starts, starts = await self._old.starts(), await self._readable.starts()
+        for one in self._partitions:
+            if not one.has_reader:
+                one.found, one.looked = max(one.found, old_starts[one.source]), max(one.looked, starts[one.source])
+            elif one.missing and one.looked < starts[one.source]:
+                raise NotStarted(
+                    f"The new log has dropped records of {one.source.topic}/{one.source.partition} that were copied "
+                    "and not read yet. Give this move up (--give-up) and begin it again: the old log has them."
+                )
         waiting = deque(one for one in self._partitions if one.missing)
 
         async def work() -> None:
             while waiting:
-                one = waiting.popleft()
-                if one.looked < starts[one.source]:
-                    raise NotStarted(
-                        f"The new log has dropped records of {one.source.topic}/{one.source.partition} that were "
-                        "copied and not read yet. Give this move up (--give-up) and begin it again: the old log has "
-                        "them."
-                    )
-                await self._bring_over(one)
+                await self._bring_over(waiting.popleft())
 
         workers = [asyncio.create_task(work()) for _ in range(AT_ONCE)]
         try:

@@ -15,9 +15,13 @@ from libs.common.topics import Topic
 
 @dataclass(frozen=True)
 class Passage:
-    """A partition's way: what the old log holds from ``first`` on, the new one shall hold from ``begin`` on."""
+    """A partition's way: what the old log holds from ``first`` on, the new one shall hold from ``begin`` on.
+
+    Of a partition that has no reader, retention may take records from either side meanwhile.
+    """
 
     source: TopicPartition
+    has_reader: bool
     old_identity: str
     first: int
     new_identity: str
@@ -79,7 +83,10 @@ class Positions:
             "WHERE move = $1 ORDER BY topic, partition",
             begun["number"],
         )
-        passages = [Passage(TopicPartition(Topic(topic), partition), *borders) for topic, partition, *borders in rows]
+        passages = [
+            Passage(TopicPartition(Topic(topic), partition), Topic(topic) in self._readers, *borders)
+            for topic, partition, *borders in rows
+        ]
         return Plan(begun["number"], begun["destination"], passages)
 
     async def begin(self, origin: str, destination: str, passages: Sequence[Passage]) -> Plan:

@@ -99,7 +99,9 @@ class PostgresLog:
         ):
             await self._connection.fetch("SELECT moved_to FROM log.identity")
             self._identity = str(await self._connection.fetchval("SELECT id FROM log.identity"))
-            rows = await self._connection.fetch("SELECT number, topic, partition FROM log.topic_partition")
+            rows = await self._connection.fetch(
+                "SELECT number, topic, partition FROM log.topic_partition WHERE topic = ANY ($1)", list(Topic)
+            )
         self._numbers = {TopicPartition(Topic(row["topic"]), row["partition"]): row["number"] for row in rows}
 
     async def close(self) -> None:
@@ -142,7 +144,9 @@ class PostgresLog:
         await self._fetch("UPDATE log.identity SET moved_to = NULL")
 
     async def _borders(self, column: str) -> Mapping[TopicPartition, int]:
-        rows = await self._fetch(f"SELECT topic, partition, {column} FROM log.topic_partition")
+        rows = await self._fetch(
+            f"SELECT topic, partition, {column} FROM log.topic_partition WHERE topic = ANY ($1)", list(Topic)
+        )
         return {TopicPartition(Topic(topic), partition): position for topic, partition, position in rows}
 
     async def _fetch(self, statement: str, *arguments: object) -> Sequence[asyncpg.Record]:

@@ -29,6 +29,7 @@ from libs.common.events import encode
 from libs.common.log_move import Destination, LogMove
 from libs.common.log_move_kafka import KafkaLog
 from libs.common.log_move_logs import NAME, MovableLog
+from libs.common.log_move_open import destination, origin
 from libs.common.log_move_postgres import PostgresLog
 from libs.common.outbox import Relay
 from libs.common.testing import eventually
@@ -396,6 +397,31 @@ async def test_the_new_log_dies_on_the_way_and_comes_back(world: World, fragile_
     await engine.close()
 
 
+@TO_KAFKA
+async def test_what_nobody_reads_may_expire_on_the_way(installation: Installation) -> None:
+    async with moving(installation.mover("log_move.copied")) as process:
+        assert await ended(process) == -signal.SIGKILL
+    kafka = KafkaEngine(installation.new)
+    await kafka.expire(TopicPartition(Topic.TELEMETRY_DLQ, 3))
+    await installation.mover().run()
+    assert await installation.world.ask("SELECT outcome FROM log.move") == "moved"
+
+
+@TO_KAFKA
+async def test_copies_that_expired_before_the_switch_are_not_taken_for_copied(installation: Installation) -> None:
+    async with moving(installation.mover("log_move.copied")) as process:
+        assert await ended(process) == -signal.SIGKILL
+    kafka = KafkaEngine(installation.new)
+    held = await installation.held(Topic.TELEMETRY)
+    await kafka.expire(next(source for source, records in held.items() if records))
+    with pytest.raises(NotStarted, match="The new log has dropped records of telemetry/"):
+        await installation.mover().run()
+    await installation.mover(give_up=True).run()
+    await installation.mover().run()
+    await installation.go_on()
+    await installation.assert_once()
+
+
 # --- who is still there ---
 
 
@@ -679,6 +705,31 @@ async def test_a_move_back_is_killed_and_given_up(installation: Installation) ->
     installation.new = LogAddress(world.url)
     await installation.go_on()
     await installation.assert_once()
+
+
+async def test_from_a_log_that_has_a_database_of_its_own(
+    world: World, new_log_on_postgres: LogAddress, new_log_on_kafka: LogAddress
+) -> None:
+    installation = Installation(world, new_log_on_postgres)
+    await installation.get_halfway()
+    await installation.mover().run()
+    owner_of_log = new_log_on_postgres.url.replace(f"//{LOGIN}@", f"//{OWNER}@")
+    with pytest.raises(NotStarted, match="or name it as its owner"):
+        await move_to_kafka(installation, new_log_on_postgres.url, new_log_on_kafka)
+    await move_to_kafka(installation, owner_of_log, new_log_on_kafka)
+    with pytest.raises(NotStarted, match="was moved to kafka://"):
+        await new_log_on_postgres.log("late").open()
+    installation.new = new_log_on_kafka
+    await installation.go_on()
+    await installation.assert_once()
+    await installation.stop()
+
+
+async def move_to_kafka(installation: Installation, old_url: str, to: LogAddress) -> None:
+    """As the command wires it."""
+    owner_url = installation.world.owner_url
+    move = LogMove(owner_url, origin(old_url, owner_url, to.kafka), readers=READERS, tell=lambda _: None)
+    await move.run(destination(to.url, owner_url, to.kafka))
 
 
 # --- the command ---
