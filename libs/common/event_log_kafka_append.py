@@ -225,7 +225,11 @@ class Appender:
         """Give it up with all that it has; the next batch makes a new one."""
         if self._producer is producer:
             self._producer = None
-        producer._message_accumulator.fail_all(KafkaConnectionError("given up"))  # else stop() waits for these
+        batches = producer._message_accumulator
+        not_sent = [batch for queue in batches._batches.values() for batch in queue]
+        batches.fail_all(KafkaConnectionError("given up"))  # else stop() waits for them
+        for batch in not_sent:
+            batch._drain_waiter.exception()  # nobody asks for it, of which asyncio would complain
         await hang_up(producer.client, producer.stop)
 
 

@@ -52,9 +52,9 @@ class Commits:
 
     async def close(self) -> None:
         """One last try."""
-        self._next = 0.0
         if self._committing is not None:
             await asyncio.wait([self._committing], timeout=LAST_COMMIT_SECONDS)
+        self._next = 0.0
         self.go_on()
         if self._committing is not None:
             await asyncio.wait([self._committing], timeout=LAST_COMMIT_SECONDS)

@@ -15,7 +15,6 @@ from io import BytesIO
 from time import monotonic
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -29,7 +28,7 @@ from aiokafka.protocol.types import (
 )
 
 from libs.common.errors import NotStarted
-from libs.common.event_log_kafka_client import raise_for
+from libs.common.event_log_kafka_client import NotYet, raise_for
 from libs.common.topics import PARTITIONS
 
 
@@ -152,8 +151,9 @@ async def describe(client: AIOKafkaClient, names: Sequence[str]) -> Cluster:
     A broker that has just started, or a topic that has just been made, may take a moment to be known.
     """
     node = client.get_random_node()
-    if node is None:
-        raise KafkaConnectionError("no broker is known")
+    if node is None:  # those that have been away for long must be let in again first
+        await client.force_metadata_update()
+        raise NotYet("knows no broker")
     try:
         answer = await client.send(node, _MetadataRequest(names))
     except NotImplementedError as exc:

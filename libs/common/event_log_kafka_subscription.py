@@ -107,6 +107,7 @@ class KafkaSubscription:
         }
         self._owned: dict[TopicPartition, _Owned] = {}
         self._identities: Mapping[Topic, str] = {}
+        self._looking: asyncio.Task[Mapping[Topic, str]] | None = None
         self._next_look = 0.0
         self._batches = 0
         self._topic_served: dict[Topic, int] = dict.fromkeys(self._topics, 0)
@@ -125,6 +126,9 @@ class KafkaSubscription:
 
     async def leave(self) -> None:
         """Say how far we came, as long as the partitions are ours to speak for."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
         if self._sharing.alive:
             await self._commits.close()
         await hang_up(self._consumer._client, self._consumer.stop)
@@ -165,20 +169,31 @@ class KafkaSubscription:
         """What is due besides reading."""
         if not self._sharing.alive:
             raise RetryLater(f"{self._group} lost the session that holds its partitions")
-        now = monotonic()
-        if now >= self._next_look:
-            await self._look_at_topics()
-            self._next_look = now + LOOK_SECONDS
+        self._look_at_topics()
         if self._sharing.due:
             await self._share()
         self._commits.go_on()
+        now = monotonic()
         for owned in self._owned.values():
             if 0 < owned.paused_until <= now:
                 self._resume(owned)
 
-    async def _look_at_topics(self) -> None:
-        """Raises RetryLater when one was made again: who joins then is told that the positions are of another log."""
-        identities = await self._places.identities(self._topics)
+    def _look_at_topics(self) -> None:
+        """Ask now and then, beside the reading: one broker of several may be slow to answer, and delays nobody so."""
+        if self._looking is not None and self._looking.done():
+            looked, self._looking = self._looking, None
+            try:
+                identities = looked.result()
+            except RetryLater as exc:
+                logger.info("topics_not_looked_at", group=self._group, detail=str(exc))
+            else:
+                self._check(identities)
+        if self._looking is None and monotonic() >= self._next_look:
+            self._next_look = monotonic() + LOOK_SECONDS
+            self._looking = asyncio.create_task(self._places.identities(self._topics), name="look at topics")
+
+    def _check(self, identities: Mapping[Topic, str]) -> None:
+        """Raises RetryLater when a topic was made again: who joins then is told that the positions are of another."""
         for topic, identity in identities.items():
             if identity != self._identities[topic]:
                 raise RetryLater(f"the topic of {topic} was {self._identities[topic]} and is {identity} now")
@@ -287,7 +302,7 @@ class KafkaSubscription:
         """Kafka says that it has not what we want to read. Raises PositionLost if that is so, and holds the partition
         from then on, until it is rewound."""
         self._pause(owned, math.inf)
-        await self._look_at_topics()
+        self._check(await self._places.identities(self._topics))
         earliest = (await self._places.starts([owned.source.topic]))[owned.source]
         end = (await self._places.ends([owned.source.topic]))[owned.source]
         if not earliest <= owned.position <= end:
