@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,10 +25,13 @@ logger = get_logger(__name__)
 
 REQUEST_SECONDS = 8
 """For requests in hand to be answered after SIGTERM."""
-STOP_SECONDS = 14
-"""For background work to finish or roll back after SIGTERM; the whole stop stays within 20 seconds."""
-CLOSE_SECONDS = 4
+STOP_SECONDS = 12
+"""For background work to finish or roll back after SIGTERM: longer than any transaction of a worker may take."""
+CLOSE_SECONDS = 3
 """For all closings together."""
+CUT_OFF_SECONDS = 18
+"""After SIGTERM: whoever still hangs then, as a driver may that waits for a frozen server, is not waited for. The whole
+stop stays within 20 seconds."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than load balancers keep idle connections, so that it is never we who close one as a request comes in."""
 OPEN_AGAIN_SECONDS = 0.5
@@ -88,7 +93,9 @@ async def _run(compose: Callable[[], Service]) -> int:
         )
     )
 
-    def stop() -> None:
+    def stop(status: int = 0) -> None:
+        if not service.stopping.is_set():
+            _cut_off_later(status)
         service.probes.stopping = True
         service.stopping.set()
         server.should_exit = True
@@ -102,7 +109,19 @@ async def _run(compose: Callable[[], Service]) -> int:
         await _close(service)
 
 
-async def _live(service: Service, server: _Server, listener: socket.socket, stop: Callable[[], None]) -> int:
+def _cut_off_later(status: int) -> None:
+    """A thread, since the loop may be what hangs."""
+
+    def cut_off() -> None:
+        logger.warning("stop_cut_off", seconds=CUT_OFF_SECONDS)
+        os._exit(status)
+
+    timer = threading.Timer(CUT_OFF_SECONDS, cut_off)
+    timer.daemon = True
+    timer.start()
+
+
+async def _live(service: Service, server: _Server, listener: socket.socket, stop: Callable[[int], None]) -> int:
     """Serve, open, work, until told to stop or something ends by itself. The answer is the exit status."""
     service.probes.starting = True
     serving = asyncio.create_task(server.serve([listener]), name="http")
@@ -120,7 +139,7 @@ async def _live(service: Service, server: _Server, listener: socket.socket, stop
         _report(done)
         return 1
     finally:
-        stop()
+        stop(1)
         opening.cancel()
         await _finish(running)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from pathlib import Path
 
@@ -51,6 +52,9 @@ def compose() -> Service:
             raise NotStarted("The sample finds the world unacceptable; change the world.")
         if behaviour == "hangs":
             await asyncio.Event().wait()
+        while behaviour == "clings":
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
         await stopping.wait()
         note.add("finished")
 

@@ -145,13 +145,15 @@ async def test_work_that_dies_ends_the_process(start: Start, note: Path) -> None
     assert words_of(note) == " closed"
 
 
-async def test_work_that_never_ends_is_cut_off(start: Start, port: int, note: Path) -> None:
-    process = await start("hangs")
+@pytest.mark.parametrize(("behaviour", "says"), [("hangs", "stopped_late"), ("clings", "stop_cut_off")])
+async def test_work_that_never_ends_is_cut_off(start: Start, port: int, note: Path, behaviour: str, says: str) -> None:
+    """Also where it cannot even be cancelled, as a driver that waits for a frozen server."""
+    process = await start(behaviour)
     await eventually(lambda: ready(port), what="readiness")
     began = monotonic()
     process.send_signal(signal.SIGTERM)
     status, errors = await ended(process)
     assert status == 0
-    assert "stopped_late" in errors
+    assert says in errors
     assert words_of(note) == " closed"
     assert monotonic() - began < 20
