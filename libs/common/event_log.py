@@ -30,7 +30,10 @@ class Record:
     @property
     def size(self) -> int:
         """Bytes of key, value and headers."""
-        return len(self.key) + len(self.value) + sum(len(name) + len(value) for name, value in self.headers.items())
+        size = len(self.key) + len(self.value)
+        if self.headers:  # asked of every record, of which few have any
+            size += sum(len(name) + len(value) for name, value in self.headers.items())
+        return size
 
 
 @dataclass(frozen=True, slots=True)

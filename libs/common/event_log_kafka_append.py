@@ -245,8 +245,8 @@ def _named(exc: Exception, place: Place) -> RetryLater:
             return exc
         case MessageSizeTooLargeError() | RecordListTooLargeError():
             return RetryLater(
-                f"Kafka's topic {place.topic} takes no batches of {BATCH_BYTES} bytes; raise its max.message.bytes, or, "
-                "where that is 0 because the log was moved away, set KIZASHI_LOG_URL to where it is now"
+                f"Kafka's topic {place.topic} takes no batches of {BATCH_BYTES} bytes; raise its max.message.bytes, "
+                "or, where that is 0 because the log was moved away, set KIZASHI_LOG_URL to where it is now"
             )
         case AssertionError() | TypeError():  # how aiokafka says it
             return RetryLater(f"Kafka has no {place.topic}/{place.partition} now")
