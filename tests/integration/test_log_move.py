@@ -48,6 +48,10 @@ __all__ = ["fragile_kafka", "world"]
 READERS = {Topic.TELEMETRY: "tally", Topic.TOUCHES: "echo"}
 EVENTS = 600
 TOPICS = list(Topic)
+APPEND_ONE = (
+    "SELECT log.append(ARRAY[$1::smallint], ARRAY[1], ARRAY[$1::smallint], ARRAY[0], ARRAY[$2::bytea], "
+    "ARRAY[$3::bytea], ARRAY[NULL::bytea])"
+)
 
 
 TO_KAFKA = pytest.mark.parametrize("new_log", ["kafka"], indirect=True)
@@ -502,13 +506,7 @@ async def test_nothing_that_was_acknowledged_is_lost_however_late_it_came(instal
             number = lane * 1_000_000 + n
             event = telemetry(number)
             try:
-                await sly.execute(
-                    "SELECT log.append(ARRAY[$1::smallint], ARRAY[1], ARRAY[$1::smallint], ARRAY[0], ARRAY[$2::bytea], "
-                    "ARRAY[$3::bytea], ARRAY[NULL::bytea])",
-                    number % 12,
-                    event.key,
-                    encode(event),
-                )
+                await sly.execute(APPEND_ONE, number % 12, event.key, encode(event))
             except asyncpg.PostgresError as exc:
                 await sly.close()
                 return str(exc)
@@ -525,6 +523,31 @@ async def test_nothing_that_was_acknowledged_is_lost_however_late_it_came(instal
     assert all("was moved to" in answer for answer in await asyncio.gather(*appending))
     held = {value for records in (await installation.held(Topic.TELEMETRY)).values() for _, value, _ in records}
     assert all(encode(telemetry(number)) in held for number in acknowledged)
+
+
+@TO_KAFKA
+async def test_an_append_that_is_under_way_is_waited_for(installation: Installation) -> None:
+    world, event = installation.world, telemetry(10_000)
+    sly = await asyncpg.connect(world.url, server_settings={"role": "kizashi_log"})
+    transaction = sly.transaction()
+    await transaction.start()
+    await sly.execute(APPEND_ONE, 5, event.key, encode(event))
+    move = asyncio.create_task(installation.mover().run())
+
+    async def waits() -> bool:
+        return bool(
+            await world.ask(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND application_name LIKE 'kizashi log move%' AND wait_event_type = 'Lock'"
+            )
+        )
+
+    await eventually(waits, what="the seal waits for the append")
+    await transaction.commit()
+    await sly.close()
+    await move
+    held = {value for records in (await installation.held(Topic.TELEMETRY)).values() for _, value, _ in records}
+    assert encode(event) in held
 
 
 @TO_KAFKA
