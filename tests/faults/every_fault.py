@@ -80,11 +80,11 @@ class EveryFault:
     async def test_killed_at_every_named_point(self, town: Town, tell: Tell, service: str) -> None:
         """One point after the other, the two processes in turn."""
         points = POINTS_TO_DIE_AT[service]
-        async with under_load(town, stories=MANY_STORIES) as run:
+        async with under_load(town, stories=MANY_STORIES, tell_every_seconds=1.0) as run:
             for n, point in enumerate(points):
                 member = n % MEMBERS
                 fault = KillAt(
-                    at=0, service=service, member=member, point=point, nth=2, within_seconds=COMES_THERE_SECONDS
+                    at=0, service=service, member=member, point=point, nth=1, within_seconds=COMES_THERE_SECONDS
                 )
                 assert await run.strike(fault), f"{service} never came to {point}"
         assert_all_is_well(run, tell, f"kill -9 of {service} at {len(points)} named points")
@@ -107,7 +107,7 @@ class EveryFault:
             )
             assert await run.strike(fault), f"{service} never came to {point}"
 
-        async with under_load(town, stories=MANY_STORIES) as run:
+        async with under_load(town, stories=MANY_STORIES, tell_every_seconds=1.0) as run:
             since = monotonic()
             async with asyncio.TaskGroup() as group:
                 for service in CONSUMERS:

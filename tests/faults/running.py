@@ -61,11 +61,11 @@ class Run:
             for fault in faults:
                 group.create_task(in_time(fault), name=str(fault))
 
-    async def keep_telling(self) -> None:
+    async def keep_telling(self, every_seconds: float) -> None:
         """A story now and then, as long as there are any."""
         while self.load.untold:
             self.load.tell()
-            await asyncio.sleep(TELL_EVERY_SECONDS)
+            await asyncio.sleep(every_seconds)
 
     async def until_told(self, count: int) -> None:
         async def so_many() -> bool:
@@ -82,6 +82,7 @@ async def under_load(
     town: Town,
     *,
     stories: Mapping[str, int] = STORIES,
+    tell_every_seconds: float = TELL_EVERY_SECONDS,
     rate: float = RATE,
     seed: int | None = None,
 ) -> AsyncIterator[Run]:
@@ -98,7 +99,7 @@ async def under_load(
         run = Run(town, Load(town, keys, stories, rate=rate), log)
         await run.recorder.begin()
         async with run.load.at_work():
-            telling = asyncio.create_task(run.keep_telling(), name="tell")
+            telling = asyncio.create_task(run.keep_telling(tell_every_seconds), name="tell")
             try:
                 yield run
                 await run.until_told(TOLD_AT_LEAST)
