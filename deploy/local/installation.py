@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import socket
 import sys
 from collections import deque
@@ -240,11 +237,11 @@ class Installation:
     async def stop(self) -> None:
         """Within ten seconds, whatever hangs."""
         deadline = monotonic() + STOP_SECONDS
-        if self._supervisor is not None and not await self._supervisor.stop(SERVICES_STOP_SECONDS):
-            self._supervisor.kill()
-            for pid in self._pids.values():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        if self._supervisor is not None:
+            if self._supervisor.ended:  # by itself, and what it had started goes on without it
+                await asyncio.to_thread(leftovers.end_leftovers, self.home)
+            elif not await self._supervisor.stop(SERVICES_STOP_SECONDS):
+                self._supervisor.kill()
         await asyncio.gather(
             *(
                 asyncio.to_thread(server.stop, max(2.0, deadline - monotonic()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from deploy.local.home import Home
@@ -159,9 +161,14 @@ class Supervisor:
         return True
 
     def kill(self) -> None:
-        """Only supervisord itself; its programs are not ours to reach from here."""
+        """supervisord and all that it has running, also what it started a moment ago."""
+        self._child.send_signal(signal.SIGSTOP)  # from here on it starts nothing
+        programs = psutil.Process(self._child.pid).children(recursive=True)
         self._child.kill()
         self._child.wait()
+        for program in programs:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                program.kill()
 
     async def _ask(self, method: str, *arguments: object) -> Any:
         def ask() -> Any:
