@@ -126,7 +126,7 @@ CONTROLS: dict[str, Control] = {
             service="playbook",
             member=0,
             point="playbook.step.before_commit",
-            nth=1,
+            nth=3,
             seconds=2.0,
             within_seconds=WITHIN_SECONDS,
         ),
