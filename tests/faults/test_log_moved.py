@@ -16,6 +16,7 @@ from deploy.local.database import NAME
 from libs.common.event_log_kafka_access import KafkaAccess
 from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
+from libs.common.topics import Topic
 from tests.faults.broker import Kafka
 from tests.faults.checker import check
 from tests.faults.load import Load
@@ -81,9 +82,8 @@ async def leave_for(made: Town, url: str) -> None:
         async with load.at_work():
             load.tell(8)
             await until_somebody_is_told(made)
-            load.tell(8)
             began = recorder.now()
-            await move_under_load(made, url)
+            await move_under_load(made, load, url)
             recorder.note_fault("moved to Kafka", began, recorder.now())
             load.tell(8)
         history = await recorder.history()
@@ -104,13 +104,41 @@ async def until_somebody_is_told(made: Town) -> None:
     await owner.close()
 
 
-async def move_under_load(made: Town, url: str) -> None:
-    forgotten = made.processes[FORGOTTEN]
-    forgotten.freeze()
+async def until_behind(made: Town, service: str, topic: Topic, records: int) -> None:
+    """So many records wait for a service that does not run any more."""
+    owner = await asyncpg.connect(made.postgres.owner_url)
+
+    async def wait() -> bool:
+        behind = await owner.fetchval(
+            f"SELECT sum(l.next - p.next) FROM log.topic_partition l JOIN {service}.consumer_position p "
+            "USING (topic, partition) WHERE topic = $1",
+            topic.value,
+        )
+        return bool(behind >= records)
+
+    await eventually(wait, within_seconds=60, what=f"{records} records of {topic} wait for {service}")
+    await owner.close()
+
+
+async def kill(made: Town, service: str) -> None:
+    await asyncio.gather(*(process.end() for process in made.of(service)))
+
+
+async def move_under_load(made: Town, load: Load, url: str) -> None:
     status, said = await kizashi(made, url, "move", "--dry-run")
     assert status == 0, said
     assert "To be stopped first: health log owner" in said
-    await asyncio.gather(*(process.end() for name, process in made.processes.items() if name != FORGOTTEN))
+    await kill(made, "notify")
+    load.tell(4)
+    await until_behind(made, "notify", Topic.TOUCHES, 4)
+    await kill(made, "playbook")
+    load.tell(4)
+    await until_behind(made, "playbook", Topic.HEALTH, 4)
+    await kill(made, "health")
+    await until_behind(made, "health", Topic.TELEMETRY, 300)
+    forgotten = made.processes[FORGOTTEN]
+    forgotten.freeze()
+    await made.processes["ingest-0"].end()
     status, said = await kizashi(made, url, "move")
     assert status == 1, said
     assert "kizashi ingest log writer (session" in said, "the frozen one is seen"
