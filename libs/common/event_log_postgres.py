@@ -103,9 +103,6 @@ class PostgresEventLog:
         await self._appender.append(rows)
 
     async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
-        """Raises NotStarted too, so that a process which was forgotten on a log that was moved away ends."""
-        moved = await self._reader.fetch("SELECT moved_to FROM log.identity")
-        _refuse_moved(moved[0]["moved_to"])
         return await self._borders("next", topics)
 
     async def starts(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
@@ -124,11 +121,16 @@ class PostgresEventLog:
         return {numbers[number]: appended_at for number, appended_at in rows}
 
     async def _borders(self, column: str, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
+        """Raises NotStarted too, so that a process which was forgotten on a log that was moved away ends."""
         rows = await self._reader.fetch(
-            f"SELECT topic, partition, {column} FROM log.topic_partition WHERE topic = ANY ($1)",
+            f"SELECT topic, partition, {column}, moved_to FROM log.topic_partition, log.identity WHERE topic = ANY ($1)",
             [topic.value for topic in topics],
         )
-        return {TopicPartition(Topic(topic), partition): position for topic, partition, position in rows}
+        found = {}
+        for topic, partition, position, moved_to in rows:
+            _refuse_moved(moved_to)
+            found[TopicPartition(Topic(topic), partition)] = position
+        return found
 
     @contextlib.asynccontextmanager
     async def subscribe(
