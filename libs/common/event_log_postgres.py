@@ -123,7 +123,8 @@ class PostgresEventLog:
     async def _borders(self, column: str, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
         """Raises NotStarted too, so that a process which was forgotten on a log that was moved away ends."""
         rows = await self._reader.fetch(
-            f"SELECT topic, partition, {column}, moved_to FROM log.topic_partition, log.identity WHERE topic = ANY ($1)",
+            f"SELECT topic, partition, {column}, moved_to FROM log.topic_partition, log.identity "
+            "WHERE topic = ANY ($1)",
             [topic.value for topic in topics],
         )
         found = {}
