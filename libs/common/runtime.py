@@ -25,11 +25,11 @@ logger = get_logger(__name__)
 
 REQUEST_SECONDS = 8
 """For requests in hand to be answered after SIGTERM."""
-STOP_SECONDS = 12
+STOP_SECONDS = 11
 """For background work to finish or roll back after SIGTERM: longer than any transaction of a worker may take."""
 CLOSE_SECONDS = 3
 """For all closings together."""
-CUT_OFF_SECONDS = 18
+CUT_OFF_SECONDS = 17
 """After SIGTERM: whoever still hangs then, as a driver may that waits for a frozen server, is not waited for. The whole
 stop stays within 20 seconds."""
 KEEP_ALIVE_SECONDS = 75
