@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr
 
 from cli.printing import line
 from libs.common.errors import NotStarted, RetryLater
-from libs.common.event_log_kafka_topics import create_topics
+from libs.common.event_log_kafka.topics import create_topics
 from libs.common.settings import CommonSettings, load
 
 

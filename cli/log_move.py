@@ -11,8 +11,8 @@ from cli.printing import line
 from libs.common import failpoints
 from libs.common.database_urls import owner_database_url
 from libs.common.errors import NotStarted
-from libs.common.log_move import LogMove
-from libs.common.log_move_open import destination, origin
+from libs.common.log_move.move import LogMove
+from libs.common.log_move.open import destination, origin
 from libs.common.settings import CommonSettings, load
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from libs.common.event_log_kafka import KafkaEventLog
-from libs.common.event_log_kafka_access import KafkaAccess
-from libs.common.event_log_kafka_topics import create_topics
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_kafka.log import KafkaEventLog
+from libs.common.event_log_kafka.topics import create_topics
 from libs.common.topics import Topic
 
 

@@ -8,8 +8,8 @@ import asyncpg
 
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import EventLog
-from libs.common.event_log_kafka_access import KafkaAccess
-from libs.common.event_log_kafka_topics import create_topics
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_kafka.topics import create_topics
 from libs.common.topics import Topic
 
 _POSITIONS = """

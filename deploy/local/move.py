@@ -13,9 +13,9 @@ from deploy.local.postgres import EmbeddedPostgres, start
 from deploy.local.settings import LocalSettings
 from deploy.local.terminal import Terminal
 from libs.common.errors import NotStarted
-from libs.common.event_log_kafka_access import KafkaAccess
-from libs.common.log_move import LogMove
-from libs.common.log_move_open import destination, origin
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.log_move.move import LogMove
+from libs.common.log_move.open import destination, origin
 
 
 async def move(settings: LocalSettings) -> int:

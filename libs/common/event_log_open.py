@@ -2,9 +2,9 @@
 
 from libs.common.errors import NotStarted
 from libs.common.event_log import EventLog
-from libs.common.event_log_kafka import KafkaEventLog
-from libs.common.event_log_kafka_access import KafkaAccess
-from libs.common.event_log_postgres import PostgresEventLog
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_kafka.log import KafkaEventLog
+from libs.common.event_log_postgres.log import PostgresEventLog
 
 
 def event_log(url: str, *, name: str, retention_days: int = 7, kafka: KafkaAccess | None = None) -> EventLog:

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from libs.common.clock import Clock, DeclaredClock, WallClock
 from libs.common.database_urls import with_password
 from libs.common.errors import NotStarted
-from libs.common.event_log_kafka_access import KafkaAccess, SaslMechanism, brokers_of
+from libs.common.event_log_kafka.access import KafkaAccess, SaslMechanism, brokers_of
 from libs.common.secret_files import PREFIX, secrets_by_file
 
 SERVICES = ("ingest", "health", "playbook", "notify")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from libs.common.event_log import EventLog
-from libs.common.event_log_kafka_access import KafkaAccess
+from libs.common.event_log_kafka.access import KafkaAccess
 from libs.common.event_log_open import event_log
 
 

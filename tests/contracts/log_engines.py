@@ -18,7 +18,7 @@ from deploy.local.kafka import EmbeddedKafka
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.postgres import start as start_postgres
 from libs.common.event_log import EventLog, Record, TopicPartition
-from libs.common.event_log_kafka_access import brokers_of
+from libs.common.event_log_kafka.access import brokers_of
 from libs.common.migrate import migrate
 from libs.common.testing import eventually
 from libs.common.topics import Topic

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from deploy.local.database import NAME
-from libs.common.event_log_kafka_access import KafkaAccess
+from libs.common.event_log_kafka.access import KafkaAccess
 from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
 from libs.common.topics import Topic

@@ -18,8 +18,8 @@ from deploy.local.inbox.server import TOKEN, slack_api_url
 from deploy.local.kafka_jars import DEFAULT_FOLDER
 from deploy.local.supervisor import said_last
 from libs.common.event_log import EventLog
-from libs.common.event_log_kafka_access import KafkaAccess
-from libs.common.event_log_kafka_topics import create_topics
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_kafka.topics import create_topics
 from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
 from services.ingest.bootstrap import Installed, install

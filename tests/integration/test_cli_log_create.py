@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from cli.__main__ import main
 from deploy.local.kafka import EmbeddedKafka
-from libs.common.event_log_kafka import KafkaEventLog
-from libs.common.event_log_kafka_access import KafkaAccess
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_kafka.log import KafkaEventLog
 from libs.common.topics import Topic
 
 

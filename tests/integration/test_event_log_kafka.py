@@ -18,9 +18,9 @@ from aiokafka.record.memory_records import MemoryRecords
 from deploy.local.kafka import EmbeddedKafka
 from libs.common.errors import InvalidEvent, NotStarted, PositionLost, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Batch, EventLog, Record, Subscription, TopicPartition
-from libs.common.event_log_kafka_access import KafkaAccess, brokers_of
-from libs.common.event_log_kafka_append import BATCH_BYTES
-from libs.common.event_log_kafka_topics import create_topics
+from libs.common.event_log_kafka.access import KafkaAccess, brokers_of
+from libs.common.event_log_kafka.append import BATCH_BYTES
+from libs.common.event_log_kafka.topics import create_topics
 from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
 from libs.common.topics import PARTITIONS, Topic

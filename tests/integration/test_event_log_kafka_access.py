@@ -16,8 +16,8 @@ from deploy.local.kafka import EmbeddedKafka, start
 from deploy.local.kafka_properties import Guard
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import Record, TopicPartition
-from libs.common.event_log_kafka_access import KafkaAccess, brokers_of
-from libs.common.event_log_kafka_topics import create_topics
+from libs.common.event_log_kafka.access import KafkaAccess, brokers_of
+from libs.common.event_log_kafka.topics import create_topics
 from libs.common.event_log_open import event_log
 from libs.common.topics import Topic
 from tests.certificates import self_signed

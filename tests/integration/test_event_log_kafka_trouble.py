@@ -11,10 +11,10 @@ from time import monotonic
 
 import pytest
 
-from libs.common import event_log_kafka_subscription
 from libs.common.errors import RetryLater
 from libs.common.event_log import EventLog, Record, Subscription, TopicPartition
-from libs.common.event_log_kafka_access import KafkaAccess
+from libs.common.event_log_kafka import subscription as kafka_subscription
+from libs.common.event_log_kafka.access import KafkaAccess
 from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
 from libs.common.topics import Topic
@@ -72,7 +72,7 @@ async def test_a_silent_partition_is_an_error_although_the_client_reports_none(
     broker: FragileKafka, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when one broker of several is frozen: what else is asked of Kafka is answered."""
-    monkeypatch.setattr(event_log_kafka_subscription, "LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(kafka_subscription, "LOOK_SECONDS", 3600.0)
     start_at = await from_the_end(log)
     await log.append(TOPIC, [Record(b"", b"first")], partition=0)
     async with log.subscribe("group", [TOPIC], start_at) as subscription:

@@ -13,7 +13,7 @@ from deploy.local.postgres import EmbeddedPostgres
 from libs.common.errors import NotStarted, PositionLost, RetryLater
 from libs.common.event_log import EventLog, Record, TopicPartition
 from libs.common.event_log_open import event_log
-from libs.common.event_log_postgres import PostgresEventLog
+from libs.common.event_log_postgres.log import PostgresEventLog
 from libs.common.testing import eventually
 from libs.common.topics import Topic
 from tests.conftest import LOGIN, OWNER, TestDatabase

@@ -24,13 +24,13 @@ from libs.common.db import Database
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import EventLog, ReadRecord, Record, TopicPartition
 from libs.common.event_log_open import event_log
-from libs.common.event_log_postgres_session import ROLE
+from libs.common.event_log_postgres.session import ROLE
 from libs.common.events import encode
-from libs.common.log_move import Destination, LogMove
-from libs.common.log_move_kafka import KafkaLog
-from libs.common.log_move_logs import NAME, MovableLog
-from libs.common.log_move_open import destination, origin
-from libs.common.log_move_postgres import PostgresLog
+from libs.common.log_move.kafka import KafkaLog
+from libs.common.log_move.logs import NAME, MovableLog
+from libs.common.log_move.move import Destination, LogMove
+from libs.common.log_move.open import destination, origin
+from libs.common.log_move.postgres import PostgresLog
 from libs.common.outbox import Relay
 from libs.common.testing import eventually
 from libs.common.topics import Topic

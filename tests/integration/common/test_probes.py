@@ -20,8 +20,8 @@ from libs.common.consumer import Consumer, handles
 from libs.common.db import AsyncConnection
 from libs.common.errors import RetryLater
 from libs.common.event_log import Batch, TopicPartition
-from libs.common.event_log_kafka import KafkaEventLog
-from libs.common.event_log_kafka_access import KafkaAccess
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_kafka.log import KafkaEventLog
 from libs.common.event_log_open import event_log
 from libs.common.events import Event, TelemetryReceived
 from libs.common.migrate import migrate

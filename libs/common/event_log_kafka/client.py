@@ -10,7 +10,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import BrokerResponseError, KafkaConnectionError, KafkaError, RequestTimedOutError, for_code
 
 from libs.common.errors import RetryLater
-from libs.common.event_log_kafka_ping import why_not
+from libs.common.event_log_kafka.ping import why_not
 from libs.common.observability import get_logger
 
 logger = get_logger(__name__)

@@ -17,10 +17,10 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from libs.common.errors import PositionLost, RetryLater
 from libs.common.event_log import Batch, ReadRecord, StartAt, TopicPartition
-from libs.common.event_log_kafka_access import KafkaAccess
-from libs.common.event_log_kafka_client import DEADLINE_SECONDS, REQUEST_SECONDS, hang_up
-from libs.common.event_log_kafka_commits import Commits
-from libs.common.event_log_kafka_places import Places
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_kafka.client import DEADLINE_SECONDS, REQUEST_SECONDS, hang_up
+from libs.common.event_log_kafka.commits import Commits
+from libs.common.event_log_kafka.places import Places
 from libs.common.observability import get_logger
 from libs.common.sharing import Sharing
 from libs.common.topics import PARTITIONS, Topic

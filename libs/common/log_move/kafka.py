@@ -1,6 +1,6 @@
 """A log on Kafka as a move sees it.
 
-Its seal reaches the brokers some time after it was set (see event_log_kafka_seal); so the log counts as sealed once
+Its seal reaches the brokers some time after it was set (see event_log_kafka/seal); so the log counts as sealed once
 every partition has refused a batch of ours.
 """
 
@@ -21,13 +21,13 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from libs.common.burial import ONLY_GROUP
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import ReadRecord, TopicPartition
-from libs.common.event_log_kafka_access import KafkaAccess
-from libs.common.event_log_kafka_client import REQUEST_SECONDS, KafkaClient, hang_up, raise_for
-from libs.common.event_log_kafka_identity import describe_ours
-from libs.common.event_log_kafka_places import Places
-from libs.common.event_log_kafka_seal import SEALED, is_sealed, set_limit
-from libs.common.event_log_kafka_topics import MAX_MESSAGE_BYTES
-from libs.common.log_move_logs import BATCH_BYTES, NAME, RUN_AGAIN
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_kafka.client import REQUEST_SECONDS, KafkaClient, hang_up, raise_for
+from libs.common.event_log_kafka.identity import describe_ours
+from libs.common.event_log_kafka.places import Places
+from libs.common.event_log_kafka.seal import SEALED, is_sealed, set_limit
+from libs.common.event_log_kafka.topics import MAX_MESSAGE_BYTES
+from libs.common.log_move.logs import BATCH_BYTES, NAME, RUN_AGAIN
 from libs.common.topics import PARTITIONS, Topic
 
 SEAL_SECONDS = 30.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from libs.common.errors import NotStarted
-from libs.common.event_log_kafka_access import KafkaAccess
+from libs.common.event_log_kafka.access import KafkaAccess
 from libs.common.event_log_open import event_log
-from libs.common.event_log_postgres_session import ROLE
-from libs.common.log_move import Destination
-from libs.common.log_move_kafka import KafkaLog
-from libs.common.log_move_logs import NAME, MovableLog
-from libs.common.log_move_postgres import PostgresLog, place_of
+from libs.common.event_log_postgres.session import ROLE
+from libs.common.log_move.kafka import KafkaLog
+from libs.common.log_move.logs import NAME, MovableLog
+from libs.common.log_move.move import Destination
+from libs.common.log_move.postgres import PostgresLog, place_of
 
 
 def origin(url: str, owner_url: str, access: KafkaAccess) -> MovableLog:

@@ -15,9 +15,9 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from libs.common.event_log import TopicPartition
-from libs.common.event_log_kafka_access import KafkaAccess
-from libs.common.event_log_kafka_client import KafkaClient, NotYet, raise_for
-from libs.common.event_log_kafka_identity import Cluster, describe_ours
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_kafka.client import KafkaClient, NotYet, raise_for
+from libs.common.event_log_kafka.identity import Cluster, describe_ours
 from libs.common.topics import PARTITIONS, Topic
 
 LATEST, EARLIEST = -1, -2

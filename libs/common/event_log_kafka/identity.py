@@ -28,7 +28,7 @@ from aiokafka.protocol.types import (
 )
 
 from libs.common.errors import NotStarted
-from libs.common.event_log_kafka_client import NotYet, raise_for
+from libs.common.event_log_kafka.client import NotYet, raise_for
 from libs.common.topics import PARTITIONS
 
 

@@ -10,9 +10,9 @@ from aiokafka.errors import for_code
 from aiokafka.protocol.admin import CreateTopicsRequest
 
 from libs.common.errors import NotStarted
-from libs.common.event_log_kafka_access import KafkaAccess
-from libs.common.event_log_kafka_client import REQUEST_SECONDS, KafkaClient, raise_for
-from libs.common.event_log_kafka_identity import describe, describe_ours
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_kafka.client import REQUEST_SECONDS, KafkaClient, raise_for
+from libs.common.event_log_kafka.identity import describe, describe_ours
 from libs.common.topics import PARTITIONS, Topic
 
 REPLICAS = 3

@@ -14,7 +14,7 @@ import asyncpg
 
 from libs.common.errors import RetryLater
 from libs.common.event_log_metrics import append_seconds, appended
-from libs.common.event_log_postgres_session import DEADLINE_SECONDS, LogSession
+from libs.common.event_log_postgres.session import DEADLINE_SECONDS, LogSession
 
 ROWS_PER_TRANSACTION = 5_000
 BYTES_PER_TRANSACTION = 4_000_000

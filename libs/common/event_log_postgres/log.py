@@ -16,9 +16,9 @@ import msgspec
 
 from libs.common.errors import InvalidEvent, NotStarted, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Record, StartAt, TopicPartition
-from libs.common.event_log_postgres_append import Appender, Row
-from libs.common.event_log_postgres_session import ROLE, LogSession
-from libs.common.event_log_postgres_subscription import PostgresSubscription
+from libs.common.event_log_postgres.append import Appender, Row
+from libs.common.event_log_postgres.session import ROLE, LogSession
+from libs.common.event_log_postgres.subscription import PostgresSubscription
 from libs.common.observability import get_logger
 from libs.common.ownership import LockSession
 from libs.common.sharing import Sharing

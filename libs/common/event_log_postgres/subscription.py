@@ -13,7 +13,7 @@ import msgspec
 
 from libs.common.errors import PositionLost, RetryLater
 from libs.common.event_log import Batch, ReadRecord, StartAt, TopicPartition
-from libs.common.event_log_postgres_session import LogSession
+from libs.common.event_log_postgres.session import LogSession
 from libs.common.observability import get_logger
 from libs.common.sharing import Sharing
 from libs.common.topics import Topic

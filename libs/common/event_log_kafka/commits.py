@@ -12,8 +12,8 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import TopicPartition
-from libs.common.event_log_kafka_access import KafkaAccess
-from libs.common.event_log_kafka_client import KafkaClient, raise_for
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_kafka.client import KafkaClient, raise_for
 from libs.common.observability import get_logger
 
 logger = get_logger(__name__)

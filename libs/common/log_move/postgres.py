@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from libs.common.db import asyncpg_url
 from libs.common.errors import NotStarted
 from libs.common.event_log import ReadRecord, TopicPartition
-from libs.common.log_move_logs import BATCH_BYTES, BATCH_RECORDS, NAME, RUN_AGAIN
+from libs.common.log_move.logs import BATCH_BYTES, BATCH_RECORDS, NAME, RUN_AGAIN
 from libs.common.topics import Topic
 
 COMMAND_SECONDS = 60.0

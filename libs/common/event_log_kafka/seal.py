@@ -15,8 +15,8 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, String
 
 from libs.common.errors import NotStarted
-from libs.common.event_log_kafka_client import raise_for
-from libs.common.event_log_kafka_identity import Code
+from libs.common.event_log_kafka.client import raise_for
+from libs.common.event_log_kafka.identity import Code
 
 TOPIC, SET = 2, 0
 """What Kafka calls the kind of resource, and the operation."""

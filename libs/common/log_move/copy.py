@@ -16,8 +16,8 @@ from typing import Protocol
 from libs.common.errors import InvalidEvent, NotStarted, RetryLater
 from libs.common.event_log import EventLog, ReadRecord, TopicPartition
 from libs.common.failpoints import failpoint
-from libs.common.log_move_logs import RUN_AGAIN
-from libs.common.log_move_positions import Passage
+from libs.common.log_move.logs import RUN_AGAIN
+from libs.common.log_move.positions import Passage
 
 AT_ONCE = 4
 """Partitions that are brought over beside each other."""

@@ -16,10 +16,10 @@ import asyncpg
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import EventLog, TopicPartition
 from libs.common.failpoints import failpoint
-from libs.common.log_move_copy import Copy, Tell
-from libs.common.log_move_logs import NAME, RUN_AGAIN, MovableLog
-from libs.common.log_move_positions import Passage, Plan, Position, Positions
-from libs.common.log_move_postgres import PostgresLog, connect, running, told_to_operators
+from libs.common.log_move.copy import Copy, Tell
+from libs.common.log_move.logs import NAME, RUN_AGAIN, MovableLog
+from libs.common.log_move.positions import Passage, Plan, Position, Positions
+from libs.common.log_move.postgres import PostgresLog, connect, running, told_to_operators
 from libs.common.ownership import LockSession, lock_number
 from libs.common.topics import READERS, Topic
 

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLarg
 
 from libs.common.errors import InvalidEvent, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Record
-from libs.common.event_log_kafka_client import DEADLINE_SECONDS, REQUEST_SECONDS, hang_up
+from libs.common.event_log_kafka.client import DEADLINE_SECONDS, REQUEST_SECONDS, hang_up
 from libs.common.event_log_metrics import append_seconds, appended
 from libs.common.observability import get_logger
 from libs.common.topics import partition_of

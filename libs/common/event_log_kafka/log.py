@@ -13,13 +13,13 @@ from functools import partial
 
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import Record, StartAt, TopicPartition
-from libs.common.event_log_kafka_access import KafkaAccess
-from libs.common.event_log_kafka_append import Appender
-from libs.common.event_log_kafka_client import KafkaClient
-from libs.common.event_log_kafka_commits import Commits
-from libs.common.event_log_kafka_places import Places
-from libs.common.event_log_kafka_seal import is_sealed
-from libs.common.event_log_kafka_subscription import KafkaSubscription, make_consumer
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_kafka.append import Appender
+from libs.common.event_log_kafka.client import KafkaClient
+from libs.common.event_log_kafka.commits import Commits
+from libs.common.event_log_kafka.places import Places
+from libs.common.event_log_kafka.seal import is_sealed
+from libs.common.event_log_kafka.subscription import KafkaSubscription, make_consumer
 from libs.common.ownership import LockSession
 from libs.common.sharing import Sharing
 from libs.common.topics import Topic
