@@ -13,6 +13,7 @@ import httpx
 from tests.faults.dependencies import Dependency, freeze, thaw
 from tests.faults.processes import Supervised
 from tests.faults.schedule import (
+    PUBLISHING,
     CutDatabase,
     Fault,
     Freeze,
@@ -55,9 +56,9 @@ async def inject(town: Town, fault: Fault) -> bool:
             await asyncio.sleep(seconds)
             town.of(service)[member].thaw()
         case KillAt(service=service, member=member, point=point, nth=nth, within_seconds=within_seconds):
-            return await _kill_at(town, town.of(service)[member], f"{point}:{nth}", within_seconds)
+            return await _kill_at(town, service, member, point, nth, within_seconds)
         case FreezeAt():
-            return await _freeze_at(town, town.of(fault.service)[fault.member], fault)
+            return await _freeze_at(town, fault)
         case KillDatabase(seconds=seconds):
             await _kill_dependency(town.postgres, seconds)
         case KillBroker(seconds=seconds):
@@ -98,10 +99,10 @@ async def _kill(process: Supervised) -> None:
     await process.until_started_again(starts, within_seconds=10)
 
 
-async def _kill_at(town: Town, process: Supervised, point: str, within_seconds: float) -> bool:
-    await restart(process, KIZASHI_FAILPOINTS=point)
-    starts = len(process.starts)
-    await town.until_up([process.name])  # it begins to work only then
+async def _kill_at(town: Town, service: str, member: int, point: str, nth: int, within_seconds: float) -> bool:
+    process = town.of(service)[member]
+    starts = len(process.starts) + 1
+    await _arm(town, service, member, point, f"{point}:{nth}")
     try:
         await process.until_started_again(starts, within_seconds)
     except AssertionError:
@@ -111,9 +112,9 @@ async def _kill_at(town: Town, process: Supervised, point: str, within_seconds: 
     return True
 
 
-async def _freeze_at(town: Town, process: Supervised, fault: FreezeAt) -> bool:
-    await restart(process, KIZASHI_FAILPOINTS=f"{fault.point}:{fault.nth}=freeze")
-    await town.until_up([process.name])
+async def _freeze_at(town: Town, fault: FreezeAt) -> bool:
+    process = town.of(fault.service)[fault.member]
+    await _arm(town, fault.service, fault.member, fault.point, f"{fault.point}:{fault.nth}=freeze")
     try:
         await process.until_frozen(fault.within_seconds)
     except AssertionError:
@@ -122,6 +123,16 @@ async def _freeze_at(town: Town, process: Supervised, fault: FreezeAt) -> bool:
     await asyncio.sleep(fault.seconds)
     process.thaw()
     return True
+
+
+async def _arm(town: Town, service: str, member: int, point: str, specification: str) -> None:
+    """Returns when the process that is armed is up, or has died or frozen already."""
+    process = town.of(service)[member]
+    await restart(process, KIZASHI_FAILPOINTS=specification)
+    await town.until_up([process.name])
+    if point in PUBLISHING:
+        # Of several processes one publishes, as long as it lives: this one, when the others have ended.
+        await asyncio.gather(*(restart(other) for other in town.of(service) if other is not process))
 
 
 def _broker(town: Town) -> Dependency:
