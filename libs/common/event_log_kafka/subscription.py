@@ -157,7 +157,6 @@ class KafkaSubscription:
 
     async def drop(self, source: TopicPartition) -> None:
         self._let_go(source)
-        self._commits.forget(source)
         await self._sharing.drop(source)
 
     async def commit(self, source: TopicPartition, position: int) -> None:
@@ -212,6 +211,7 @@ class KafkaSubscription:
 
     def _let_go(self, source: TopicPartition) -> None:
         self._owned.pop(source, None)
+        self._commits.forget(source)
         self._put_aside(self._on_kafka[source])
 
     def _put_aside(self, partition: KafkaPartition) -> None:
