@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -35,6 +37,19 @@ async def running_town(request: pytest.FixtureRequest) -> AsyncIterator[Town]:
     keep_logs_in = Path(kept) / str(engine) if kept else None
     async with town(engine, keep_logs_in=keep_logs_in, kafka_jars=jars) as made:
         yield made
+        await assert_nobody_was_told_twice(made)
+
+
+async def assert_nobody_was_told_twice(town: Town) -> None:
+    """In any of the runs, or after them: a zombie may speak when its run has long been judged."""
+    async with httpx.AsyncClient(timeout=10) as http:
+        answer = await http.get(f"{town.inbox_url}/v1/messages")
+    told = Counter(
+        message["metadata"]["event_payload"]["delivery_id"]
+        for message in answer.raise_for_status().json()["messages"]
+        if message["channel"] == "slack"
+    )
+    assert {delivery: times for delivery, times in told.items() if times > 1} == {}
 
 
 @pytest.fixture

@@ -74,6 +74,14 @@ def thaw(dependency: Dependency) -> None:
         os.kill(process.pid, signal.SIGCONT)
 
 
+def is_at_work(dependency: Dependency) -> bool:
+    """Whether it runs and does not stand still."""
+    try:
+        return psutil.Process(dependency.pid).status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _family(pid: int) -> list[psutil.Process]:
     first = psutil.Process(pid)
     return [first, *first.children(recursive=True)]

@@ -16,7 +16,7 @@ import pytest
 from libs.common.testing import eventually
 from tests.faults.checker import check
 from tests.faults.conftest import Tell
-from tests.faults.dependencies import Dependency, freeze, thaw
+from tests.faults.dependencies import Dependency, freeze, is_at_work, thaw
 from tests.faults.running import Run, under_load
 from tests.faults.schedule import (
     MEMBERS,
@@ -160,6 +160,7 @@ class EveryFault:
                     await dependency.kill()
                 else:
                     freeze(dependency)
+                assert not is_at_work(dependency)
             try:
                 asked = monotonic()
                 statuses = await asyncio.gather(*(process.stop(STOP_SECONDS) for process in town.processes.values()))
@@ -183,7 +184,9 @@ class EveryFault:
         faults = schedule(seed, town.engine)
         async with under_load(town, seed=seed) as run:
             await run.strike_all(faults)
-        assert_all_is_well(run, tell, f"schedule {seed}")
+        met = len(faults) - len(run.missed)
+        assert_all_is_well(run, tell, f"schedule {seed} ({met} of {len(faults)} faults met)")
+        assert met > len(faults) / 2, f"hardly anything met {[str(fault) for fault in run.missed]}"
 
 
 async def stands_still_and_goes_on(town: Town, tell: Tell, dependency: Dependency, name: str) -> None:
@@ -199,6 +202,7 @@ async def stands_still_and_goes_on(town: Town, tell: Tell, dependency: Dependenc
             return all(f"{service}-{member}" in red for service in CONSUMERS for member in range(MEMBERS))
 
         freeze(dependency)
+        assert not is_at_work(dependency)
         try:
             await asyncio.gather(
                 eventually(all_consumers_are_red, within_seconds=RED_WITHIN_SECONDS, what="every consumer is red"),

@@ -10,7 +10,7 @@ from typing import assert_never
 import asyncpg
 import httpx
 
-from tests.faults.dependencies import Dependency, freeze, thaw
+from tests.faults.dependencies import Dependency, freeze, is_at_work, thaw
 from tests.faults.processes import Supervised
 from tests.faults.schedule import (
     PUBLISHING,
@@ -38,11 +38,11 @@ LOOK_SECONDS = 0.05
 
 
 async def inject(town: Town, fault: Fault) -> bool:
-    """Whether it came to it: False when a process did not pass the failpoint, or nobody met a sink's trouble, in time;
-    that is cleared then."""
+    """Whether it came to it: False when another fault had just taken the process away, a process did not pass the
+    failpoint, or nobody met a sink's trouble, in time; that is cleared then."""
     match fault:
         case Kill(service=service, member=member):
-            await _kill(town.of(service)[member])
+            return await _kill(town.of(service)[member])
         case KillBoth(service=service, seconds=seconds):
             await asyncio.gather(*(process.end() for process in town.of(service)))
             await asyncio.sleep(seconds)
@@ -52,9 +52,7 @@ async def inject(town: Town, fault: Fault) -> bool:
         case RestartBoth(service=service):
             await asyncio.gather(*(restart(process) for process in town.of(service)))
         case Freeze(service=service, member=member, seconds=seconds):
-            town.of(service)[member].freeze()
-            await asyncio.sleep(seconds)
-            town.of(service)[member].thaw()
+            return await _freeze(town.of(service)[member], seconds)
         case KillAt(service=service, member=member, point=point, nth=nth, within_seconds=within_seconds):
             return await _kill_at(town, service, member, point, nth, within_seconds)
         case FreezeAt():
@@ -66,7 +64,7 @@ async def inject(town: Town, fault: Fault) -> bool:
         case FreezeBroker(seconds=seconds):
             await freeze_for(_broker(town), seconds)
         case CutDatabase(seconds=seconds):
-            await _cut(town, seconds)
+            return await _cut(town, seconds)
         case Slack(trouble=trouble, times=times):
             return await _trouble(town, {"target": "slack", "kind": trouble, "times": times})
         case Smtp(trouble=trouble, times=times):
@@ -86,17 +84,31 @@ async def restart(process: Supervised, **more: str) -> None:
 
 async def freeze_for(dependency: Dependency, seconds: float) -> None:
     freeze(dependency)
+    assert not is_at_work(dependency)
     try:
         await asyncio.sleep(seconds)
     finally:
         thaw(dependency)
 
 
-async def _kill(process: Supervised) -> None:
+async def _kill(process: Supervised) -> bool:
     """And wait until the supervisor has started it again."""
-    starts = len(process.starts)
+    starts, was_there = len(process.starts), process.runs
     process.send(signal.SIGKILL)
     await process.until_started_again(starts, within_seconds=10)
+    return was_there
+
+
+async def _freeze(process: Supervised, seconds: float) -> bool:
+    process.freeze()
+    try:
+        await process.until_frozen(within_seconds=1)
+        await asyncio.sleep(seconds)
+    except AssertionError:
+        return False
+    finally:
+        process.thaw()
+    return True
 
 
 async def _kill_at(town: Town, service: str, member: int, point: str, nth: int, within_seconds: float) -> bool:
@@ -141,19 +153,25 @@ def _broker(town: Town) -> Dependency:
 
 
 async def _kill_dependency(dependency: Dependency, seconds: float) -> None:
+    pid = dependency.pid
     await dependency.kill()
+    assert not is_at_work(dependency)
     await asyncio.sleep(seconds)
     await dependency.start()
+    assert dependency.pid != pid
 
 
-async def _cut(town: Town, seconds: float) -> None:
+async def _cut(town: Town, seconds: float) -> bool:
+    ended: int = 0
     owner = await asyncpg.connect(town.postgres.owner_url, timeout=10)
     try:
         deadline = monotonic() + seconds
         while True:
-            await owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'kizashi'")
+            ended += await owner.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'kizashi'"
+            )
             if monotonic() > deadline:
-                return
+                return ended > 0
             await asyncio.sleep(CUT_EVERY_SECONDS)
     finally:
         await owner.close()

@@ -1,5 +1,7 @@
 """Every fault, with the event log on Kafka, and what only a broker of its own can suffer."""
 
+from time import monotonic
+
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
@@ -20,9 +22,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 class TestOnKafka(EveryFault):
     async def test_the_broker_killed_and_started(self, town: Town, tell: Tell) -> None:
         async with under_load(town) as run:
+            since = monotonic()
             await run.strike(KillBroker(at=0, seconds=3))
             await town.until_ready(GREEN_WITHIN_SECONDS)
         assert_all_is_well(run, tell, "broker killed, started after 3 s")
+        assert town.unplanned_starts(since) == {}, "nobody dies of it"
 
     async def test_the_broker_stands_still_and_goes_on(self, town: Town, tell: Tell) -> None:
         assert town.broker is not None
