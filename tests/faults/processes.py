@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import socket
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,9 @@ import psutil
 
 from libs.common.runtime import pause
 from libs.common.testing import eventually
+from tests.faults.nursery import ROOT as ROOT
+from tests.faults.nursery import Child, Nursery
 
-ROOT = Path(__file__).parents[2]
 CANNOT_START = 2
 """The exit status that comes with a sentence for the operator: starting again would not help."""
 PAUSE_SECONDS = 0.5
@@ -45,9 +45,10 @@ class Supervised:
     command: Sequence[str]
     environment: Mapping[str, str]
     log: Path
+    nursery: Nursery
     starts: list[Start] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
-    _child: asyncio.subprocess.Process | None = None
+    _child: Child | None = None
     _watching: asyncio.Task[None] | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -129,18 +130,7 @@ class Supervised:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     async def _spawn(self, more: Mapping[str, str], *, planned: bool) -> None:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("KIZASHI_")}
-        with self.log.open("ab") as log:
-            self._child = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                *self.command,
-                cwd=ROOT,
-                env={**own, **self.environment, **more},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self._child = await self.nursery.bear(self.command, {**self.environment, **more}, self.log)
         self.starts.append(Start(monotonic(), self._child.pid, planned))
 
     async def _watch(self) -> None:

@@ -17,7 +17,7 @@ from tests.faults.town import Town
 
 STORIES: Mapping[str, int] = {"high": 6, "pool": 6, "mail": 28}
 TOLD_AT_LEAST = 14
-TELL_EVERY_SECONDS = 0.5
+TELL_EVERY_SECONDS = 0.35
 AFTERWARDS_SECONDS = 1.0
 """Of load after the last fault, so that what was struck is seen to work again."""
 

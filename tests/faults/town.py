@@ -25,7 +25,8 @@ from libs.common.testing import eventually
 from services.ingest.bootstrap import Installed, install
 from tests.faults.broker import Kafka
 from tests.faults.dependencies import Dependency, Postgres, thaw
-from tests.faults.processes import ROOT, Supervised, free_port
+from tests.faults.nursery import ROOT, Nursery
+from tests.faults.processes import Supervised, free_port
 from tests.faults.schedule import MEMBERS, SERVICES, Engine
 
 OUR_CONFIG = Path(__file__).parent / "config"
@@ -46,6 +47,7 @@ class Town:
         self.logs = folder / "logs"
         self.postgres = Postgres(folder / "postgres")
         self.broker = Kafka(folder / "kafka", kafka_jars) if engine is Engine.KAFKA else None
+        self._nursery = Nursery(self.logs / "nursery.log")
         self.inbox_port, self.smtp_port = free_port(), free_port()
         self.inbox = self._supervised(
             "inbox",
@@ -90,6 +92,7 @@ class Town:
         """Returns when every process is ready."""
         self.logs.mkdir()
         make_config(self.folder / "config")
+        await self._nursery.start()
         await self.postgres.start()
         await database.prepare(self.postgres.running)
         if self.broker is not None:
@@ -120,6 +123,7 @@ class Town:
     async def stop(self) -> None:
         """Without a check of anything: what stands still or hangs is killed."""
         await asyncio.gather(*(process.end() for process in [*self.processes.values(), self.inbox]))
+        await self._nursery.stop()
         for dependency in reversed(self.dependencies):
             await dependency.stop()
 
@@ -197,11 +201,10 @@ class Town:
     # --- the parts ---
 
     def _supervised(self, name: str, *command: str, **environment: str) -> Supervised:
-        return Supervised(name, command, environment, self.logs / f"{name}.log")
+        return Supervised(name, command, environment, self.logs / f"{name}.log", self._nursery)
 
     def _environment(self) -> dict[str, str]:
         return {
-            "PYTHONUNBUFFERED": "1",
             "KIZASHI_ENVIRONMENT": "test",
             "KIZASHI_DATABASE_URL": self.postgres.url,
             "KIZASHI_CONFIG_DIR": str(self.folder / "config"),
