@@ -33,7 +33,7 @@ async def _run(engines: Sequence[Engine], seeds: Sequence[int], given: Sequence[
     rows: list[Row] = []
     failed: list[str] = []
     for engine in engines:
-        async with town(engine, keep_logs_in=logs / engine) as ours:
+        async with town(engine, logs / engine) as ours:
             for seed in seeds:
                 faults = tuple(given) or schedule(seed, engine)
                 if not await _one(ours, seed, faults, logs, rows):

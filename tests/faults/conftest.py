@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,13 +15,15 @@ from deploy.local.kafka_jars import DEFAULT_FOLDER
 
 pytest.register_assert_rewrite("tests.faults.every_fault")
 
+from tests.faults.nursery import ROOT  # noqa: E402
 from tests.faults.running import Run  # noqa: E402 - after its assertions are told to explain themselves
 from tests.faults.schedule import Engine  # noqa: E402
 from tests.faults.table import HEADINGS, Row, lines_of, row_of  # noqa: E402
 from tests.faults.town import Town, town  # noqa: E402
 
 PROPERTY = "faults"
-KEEP_LOGS = "KIZASHI_CI_TOWN_LOGS"
+LOGS = ROOT / ".kizashi" / "faults"
+"""Of the last run of each module; they outlive it."""
 
 Tell = Callable[[str, Run], None]
 """Puts a run into the table, under the name of what befell it."""
@@ -32,10 +33,9 @@ Tell = Callable[[str, Run], None]
 async def running_town(request: pytest.FixtureRequest) -> AsyncIterator[Town]:
     """The town of the module's ``ENGINE``. It serves all tests of the module, so each leaves it well."""
     engine = request.module.ENGINE
-    kept = os.environ.get(KEEP_LOGS)
     jars: Path = request.getfixturevalue("kafka_jars") if engine is Engine.KAFKA else DEFAULT_FOLDER
-    keep_logs_in = Path(kept) / str(engine) if kept else None
-    async with town(engine, keep_logs_in=keep_logs_in, kafka_jars=jars) as made:
+    logs = LOGS / request.module.__name__.rpartition(".")[2]
+    async with town(engine, logs, kafka_jars=jars) as made:
         yield made
         await assert_nobody_was_told_twice(made)
 

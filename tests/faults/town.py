@@ -39,12 +39,13 @@ READY_AGAIN_SECONDS = 30.0
 
 
 class Town:
-    """``folder`` holds data, logs and configuration. ``broker`` is None where the log is the PostgreSQL itself."""
+    """``folder`` holds data and configuration, ``logs`` what the processes say. ``broker`` is None where the log is the
+    PostgreSQL itself."""
 
-    def __init__(self, engine: Engine, folder: Path, kafka_jars: Path = DEFAULT_FOLDER) -> None:
+    def __init__(self, engine: Engine, folder: Path, logs: Path, kafka_jars: Path = DEFAULT_FOLDER) -> None:
         self.engine = engine
         self.folder = folder
-        self.logs = folder / "logs"
+        self.logs = logs
         self.postgres = Postgres(folder / "postgres")
         self.broker = Kafka(folder / "kafka", kafka_jars) if engine is Engine.KAFKA else None
         self._nursery = Nursery(self.logs / "nursery.log")
@@ -90,7 +91,9 @@ class Town:
 
     async def start(self) -> None:
         """Returns when every process is ready."""
-        self.logs.mkdir()
+        self.logs.mkdir(parents=True, exist_ok=True)
+        for old in self.logs.glob("*.log"):
+            old.unlink()
         make_config(self.folder / "config")
         await self._nursery.start()
         await self.postgres.start()
@@ -233,19 +236,12 @@ def make_config(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def town(
-    engine: Engine, *, keep_logs_in: Path | None = None, kafka_jars: Path = DEFAULT_FOLDER
-) -> AsyncIterator[Town]:
-    """A running town for the length of the block; everything of it is ended with it.
-
-    ``keep_logs_in``: where the logs go, else they vanish with the rest.
-    """
+async def town(engine: Engine, logs: Path | None = None, *, kafka_jars: Path = DEFAULT_FOLDER) -> AsyncIterator[Town]:
+    """A running town for the length of the block; everything of it is ended with it. Logs outlive it in ``logs``."""
     folder = make_home()
-    made = Town(engine, folder, kafka_jars)
+    made = Town(engine, folder, logs or folder / "logs", kafka_jars)
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        if keep_logs_in is not None:
-            stack.callback(shutil.copytree, made.logs, keep_logs_in, dirs_exist_ok=True)
         stack.push_async_callback(made.stop)
         await made.start()
         yield made
