@@ -18,6 +18,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from deploy.local.kafka import EmbeddedKafka
 from libs.common.errors import InvalidEvent, NotStarted, PositionLost, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Batch, EventLog, Record, Subscription, TopicPartition
+from libs.common.event_log_kafka import log as kafka_log
 from libs.common.event_log_kafka.access import KafkaAccess, brokers_of
 from libs.common.event_log_kafka.append import BATCH_BYTES
 from libs.common.event_log_kafka.topics import create_topics
@@ -288,6 +289,23 @@ async def test_a_topic_that_was_made_again_is_another_one_and_a_reader_of_the_ol
     await log.append(TOPIC, [Record(b"", b"new")], partition=0)
 
 
+@pytest.fixture
+def without_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was let in before believes a refusal at once, and not only when it has stood for a while."""
+    monkeypatch.setattr(kafka_log, "DOUBT_SECONDS", 0.0)
+
+
+async def test_a_passing_refusal_ends_nobody_who_was_let_in_before(own_engine: KafkaEngine) -> None:
+    log = await own_engine.client()
+    async with own_engine.admin() as admin:
+        await admin.delete_topics([own_engine.name_of(Topic.TOUCHES_DLQ)])
+    with pytest.raises(RetryLater, match="no topic"):
+        await log.ends([Topic.TOUCHES_DLQ])
+    await create_topics(own_engine.address.url, own_engine.address.kafka, retention_days=7)
+    assert len(await log.ends([Topic.TOUCHES_DLQ])) == PARTITIONS
+
+
+@pytest.mark.usefixtures("without_doubt")
 async def test_a_topic_that_is_missing_is_one_sentence(own_engine: KafkaEngine) -> None:
     name = own_engine.name_of(Topic.TOUCHES_DLQ)
     log = await own_engine.client()
@@ -316,6 +334,7 @@ async def test_other_partitions_are_one_sentence(own_engine: KafkaEngine, partit
         await remake(own_engine, Topic.HEALTH_DLQ)
 
 
+@pytest.mark.usefixtures("without_doubt")
 async def test_a_topic_that_got_more_partitions_is_noticed_while_it_is_read(own_engine: KafkaEngine) -> None:
     log = await own_engine.client()
     topic = Topic.DELIVERIES_DLQ

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import BrokerResponseError, KafkaConnectionError, KafkaError, RequestTimedOutError, for_code
 
-from libs.common.errors import RetryLater
+from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log_kafka.ping import why_not
 from libs.common.observability import get_logger
 
@@ -46,20 +47,39 @@ class KafkaClient:
 
     After an error of the connection or a missed deadline the client is dropped and the next question makes a new one,
     so this survives restarts of brokers, and states of aiokafka that it does not come out of by itself.
+
+    Once let in, it believes a refusal only when that has stood for ``doubt_seconds``: a broker that has not heard of a
+    topic yet, or of a password that was changed, must not end every process at once.
     """
 
-    def __init__(self, arguments: Mapping[str, Any], name: str) -> None:
+    def __init__(self, arguments: Mapping[str, Any], name: str, doubt_seconds: float = 0.0) -> None:
+        self._doubt_seconds = doubt_seconds
         self._arguments = {**arguments, "client_id": name, "request_timeout_ms": int(REQUEST_SECONDS * 1000)}
         self._where = ",".join(arguments["bootstrap_servers"])
         self._client: AIOKafkaClient | None = None
         self._connecting = asyncio.Lock()
         self._closed = False
+        self._was_let_in = False
+        self._refused_since: float | None = None
 
     async def ask(self, question: Callable[[AIOKafkaClient], Awaitable[T]]) -> T:
         """Raises RetryLater when Kafka does not answer in time, NotStarted when it lets nobody in like this.
 
         A question that raises NotYet is asked again until its time is over; one that raises RetryLater had its answer.
         """
+        try:
+            answer = await self._ask(question)
+        except NotStarted as exc:
+            now = monotonic()
+            if self._refused_since is None:
+                self._refused_since = now
+            if self._was_let_in and now - self._refused_since < self._doubt_seconds:
+                raise RetryLater(str(exc)) from exc
+            raise
+        self._was_let_in, self._refused_since = True, None
+        return answer
+
+    async def _ask(self, question: Callable[[AIOKafkaClient], Awaitable[T]]) -> T:
         if self._closed:
             raise RetryLater("the event log is closed")
         client: AIOKafkaClient | None = None

@@ -24,6 +24,9 @@ from libs.common.ownership import LockSession
 from libs.common.sharing import Sharing
 from libs.common.topics import Topic
 
+DOUBT_SECONDS = 15.0
+"""Before a refusal ends a process that was let in before."""
+
 
 class KafkaEventLog:
     """One process's access to the log: a client that asks, a producer, and a consumer per subscription.
@@ -36,7 +39,7 @@ class KafkaEventLog:
         self._access = access
         self._name = name
         self._arguments = access.client_arguments(url)
-        self._client = KafkaClient(self._arguments, f"{name} log")
+        self._client = KafkaClient(self._arguments, f"{name} log", DOUBT_SECONDS)
         self._places = Places(self._client, access)
         self._appender = Appender(self._arguments, f"{name} log writer")
         self._opened = False
