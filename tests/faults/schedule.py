@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, get_args
 
-LENGTH_SECONDS = 20.0
+LENGTH_SECONDS = 14.0
 """Of the load, and of every schedule: each fault ends within it."""
-FEWEST, MOST = 5, 9
+FEWEST, MOST = 4, 7
 """Faults of a schedule."""
 START_SECONDS = 2.0
 """Left to a process between two faults of its service, so that faults meet work and not only starts."""
