@@ -5,8 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Each of these strikes a town of a dozen processes, and needs the machine for itself.
+TOWNS := $(wildcard tests/faults/test_on_*.py) tests/faults/test_negative_controls.py tests/faults/test_log_moved.py
 
-.PHONY: help install run stop demo kafka move test faults check format lock clean
+.PHONY: help install run stop demo kafka move test towns faults check format lock clean
 
 help: ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +39,11 @@ kafka: $(INSTALLED) ## A real Kafka broker by itself on port 9092, until Ctrl-C 
 move: $(INSTALLED) ## Take what make run has to another event log: LOG=kafka, LOG=postgres or KIZASHI_LOG_URL=…
 	@exec $(BIN)/python -m deploy.local move
 
-test: $(INSTALLED) ## Every test; those of Kafka are left out where Java 17 or Maven is missing
-	@$(BIN)/pytest -n 2 --dist loadfile
+test: $(INSTALLED) ## Every test but those of towns; those of Kafka are left out where Java 17 or Maven is missing
+	@$(BIN)/pytest -n 2 --dist loadfile $(TOWNS:%=--ignore=%)
+
+towns: $(INSTALLED) ## Two of every service on each engine, struck by every named fault
+	@$(BIN)/pytest $(TOWNS)
 
 faults: $(INSTALLED) ## Random faults under load: nothing lost, nobody told twice (SEED=1 COUNT=1 LOG=both)
 	@exec $(BIN)/python -m tests.faults --seed $(or $(SEED),1) --count $(or $(COUNT),1) --log $(or $(LOG),both)
