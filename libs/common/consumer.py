@@ -135,6 +135,7 @@ class Consumer:
                 except RetryLater as exc:
                     logger.warning("consumer_waits", group=self.group, detail=str(exc))
                     self._away = f"the consumer is not in its group: {exc}"
+                    self._retries.keep(())  # somebody else may process those batches before we are back
                     await pause(stopping, 0.5)
 
     async def _turn(self, subscription: Subscription) -> None:

@@ -206,6 +206,39 @@ async def test_a_bad_release_does_not_drain_the_topic(world: World, how: str) ->
         assert await world.position(PLACE.partition) == 40 + BREAKER_LIMIT
 
 
+class LosesItsSession(ScriptedLog):
+    """Once, after its first batch; somebody else has processed that when it is back."""
+
+    lost = False
+
+    async def next_batch(self, max_records: int, timeout_seconds: float) -> Batch | None:
+        if self.rewound and not self.lost:
+            self.lost = True
+            self.script.clear()
+            raise RetryLater("the session that holds the partitions is gone")
+        return await super().next_batch(max_records, timeout_seconds)
+
+
+async def test_what_was_tried_before_the_session_was_lost_is_not_held_against_the_process(world: World) -> None:
+    async def on_telemetry(_connection: AsyncConnection, _events: list[TelemetryReceived]) -> list[Event]:
+        raise RetryLater("the connection was lost in the middle")
+
+    record = ReadRecord(b"k", encode(telemetry(1)), {}, 0)
+    log = LosesItsSession([Batch(PLACE, 0, 1, [record])])
+    consumer = tally(
+        log,
+        world.worker,
+        handlings=[handles(TelemetryReceived, on_telemetry)],
+        patience=Patience(retrying_seconds=0),
+    )
+
+    async def back_and_ready() -> bool:
+        return log.lost and log.delivered.is_set() and await consumer.ready() is None
+
+    async with world.running(consumer):
+        await eventually(back_and_ready, what="readiness")
+
+
 async def test_a_batch_that_is_tried_again_and_again_makes_the_process_unready(world: World) -> None:
     """Somebody holds a lock on a table of ours: nothing is lost, nothing is refused, and nothing goes on."""
     blocked = True
