@@ -46,7 +46,11 @@ async def stop_and_go_on(run: LocalRun, watching: Watching, api_key: str) -> Non
     stood = watching.clock.now()
     run.start()
     assert (await run.ready())["api_key"] == api_key
-    assert "goes on where it stood" in run.said_last_time()
+
+    async def it_says_so() -> bool:
+        return "goes on where it stood" in run.said_last_time()
+
+    await eventually(it_says_so, what="it goes on where it stood")
     assert watching.clock.now() >= stood
 
 
