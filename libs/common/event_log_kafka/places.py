@@ -8,15 +8,14 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
-from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from libs.common.event_log import TopicPartition
 from libs.common.event_log_kafka.access import KafkaAccess
 from libs.common.event_log_kafka.client import KafkaClient, NotYet, raise_for
+from libs.common.event_log_kafka.fetch import fetch
 from libs.common.event_log_kafka.identity import Cluster, describe_ours
 from libs.common.topics import PARTITIONS, Topic
 
@@ -107,21 +106,8 @@ class Places:
         """Of the first record at or after the position that is not of an aborted transaction; None: there is none."""
         name = self._access.name_of(source.topic)
         while True:
-            answer = await client.send(
-                leader, FetchRequest(0, 0, 1, READ_COMMITTED, [(name, [(source.partition, position, 1)])])
-            )
-            ((_, [(_, error, _, _, _, aborted, *_, data)]),) = answer.topics
-            raise_for(error, f"cannot tell when {name}/{source.partition} got its records")
-            found = PartitionRecords(
-                KafkaPartition(name, source.partition),
-                MemoryRecords(data),
-                aborted,
-                position,
-                None,
-                None,
-                True,
-                READ_COMMITTED,
-            )
+            cannot = f"cannot tell when {name}/{source.partition} got its records"
+            found = await fetch(client, leader, KafkaPartition(name, source.partition), position, 1, cannot)
             for record in found:
                 return datetime.fromtimestamp(record.timestamp / 1000, UTC)
             if found.next_fetch_offset == position:

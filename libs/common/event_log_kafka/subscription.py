@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from types import MappingProxyType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -16,10 +15,11 @@ from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from libs.common.errors import PositionLost, RetryLater
-from libs.common.event_log import Batch, ReadRecord, StartAt, TopicPartition
+from libs.common.event_log import Batch, StartAt, TopicPartition
 from libs.common.event_log_kafka.access import KafkaAccess
 from libs.common.event_log_kafka.client import DEADLINE_SECONDS, REQUEST_SECONDS, hang_up
 from libs.common.event_log_kafka.commits import Commits
+from libs.common.event_log_kafka.fetch import as_read
 from libs.common.event_log_kafka.places import Places
 from libs.common.observability import get_logger
 from libs.common.sharing import Sharing
@@ -41,8 +41,6 @@ LOOK_SECONDS = 1.0
 """Between two looks at whether the topics are still those whose positions we read from."""
 WAIT_SECONDS = 0.1
 """For news, between two looks at what else is due."""
-
-_NO_HEADERS: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -257,7 +255,7 @@ class KafkaSubscription:
     async def _take(self, owned: _Owned, max_records: int, first: Sequence[ConsumerRecord] = ()) -> Batch | None:
         """What was fetched of a partition, holes included, beginning with what was taken from the client already;
         None if nothing was. Raises PositionLost."""
-        records = [_read(one) for one in first]
+        records = [as_read(one) for one in first]
         size = sum(one.size for one in records)
         cut = False
         while len(records) < max_records and not cut:
@@ -274,7 +272,7 @@ class KafkaSubscription:
             for one in found[owned.on_kafka]:
                 if cut := size >= BATCH_BYTES:
                     break
-                records.append(_read(one))
+                records.append(as_read(one))
                 size += records[-1].size
         if cut:
             self._consumer.seek(owned.on_kafka, records[-1].offset + 1)  # the rest is fetched again
@@ -308,9 +306,3 @@ class KafkaSubscription:
         if not earliest <= owned.position <= end:
             raise PositionLost(owned.source, owned.position, earliest, end)
         self._pause(owned, monotonic() + WAIT_SECONDS)  # the broker that led it yesterday, most likely
-
-
-def _read(record: ConsumerRecord) -> ReadRecord:
-    """Others may write what we never do: no key, no value, a header without a value."""
-    headers = {name: value or b"" for name, value in record.headers} if record.headers else _NO_HEADERS
-    return ReadRecord(record.key or b"", record.value or b"", headers, record.offset)

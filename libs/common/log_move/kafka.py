@@ -12,17 +12,15 @@ from functools import partial
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
-from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
-from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from libs.common.burial import ONLY_GROUP
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import ReadRecord, TopicPartition
 from libs.common.event_log_kafka.access import KafkaAccess
-from libs.common.event_log_kafka.client import REQUEST_SECONDS, KafkaClient, hang_up, raise_for
+from libs.common.event_log_kafka.client import REQUEST_SECONDS, KafkaClient, hang_up
+from libs.common.event_log_kafka.fetch import as_read, fetch
 from libs.common.event_log_kafka.identity import describe_ours
 from libs.common.event_log_kafka.places import Places
 from libs.common.event_log_kafka.seal import SEALED, is_sealed, set_limit
@@ -128,24 +126,7 @@ class KafkaLog:
         leader = cluster.topics[name].leaders.get(source.partition)
         if leader is None:
             raise RetryLater(f"Kafka has nobody who leads {name}/{source.partition}")
-        places = [(name, [(source.partition, start, BATCH_BYTES)])]
-        answer = await client.send(leader, FetchRequest(0, 0, BATCH_BYTES, READ_COMMITTED, places))
-        ((_, [(_, error, _, _, _, aborted, *_, data)]),) = answer.topics
-        raise_for(error, f"cannot be read in {name}/{source.partition} from {start} on")
-        records = PartitionRecords(
-            KafkaPartition(name, source.partition),
-            MemoryRecords(data),
-            aborted,
-            start,
-            None,
-            None,
-            True,
-            READ_COMMITTED,
-        )
-        found = [
-            ReadRecord(
-                one.key or b"", one.value or b"", {header: value or b"" for header, value in one.headers}, one.offset
-            )
-            for one in records
-        ]
-        return found, records.next_fetch_offset
+        place = KafkaPartition(name, source.partition)
+        cannot = f"cannot be read in {name}/{source.partition} from {start} on"
+        records = await fetch(client, leader, place, start, BATCH_BYTES, cannot)
+        return [as_read(one) for one in records], records.next_fetch_offset
