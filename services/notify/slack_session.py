@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import aiohttp
-from aiohttp.client_reqrep import ClientResponse
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 
 from libs.common.failpoints import failpoint
-from services.notify.lease import Lease
+from services.notify.lease import Lease, LeaseRanOut
 
 _lease: ContextVar[Lease | None] = ContextVar("lease of the message that this task sends", default=None)
 
@@ -27,14 +27,27 @@ def speaking_under(lease: Lease) -> Iterator[None]:
 
 
 class _LeasedRequest(aiohttp.ClientRequest):
-    """Resolving, connecting and TLS are behind us when this writes; they take time, and a process may freeze there."""
+    """The lease is looked at where the bytes are handed to the connection, headers included.
 
-    async def send(self, conn: Connection) -> ClientResponse:
+    Resolving, connecting and TLS are behind us then. ``send`` would be too early: it leaves the writing to a task of
+    its own, and a process may freeze between the two.
+    """
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
         lease = _lease.get()
         if lease is not None:
             failpoint("notify.connected")
-            lease.leave()
-        return await super().send(conn)
+            try:
+                lease.leave()
+            except LeaseRanOut as exc:
+                # Whoever waits for the answer learns it from the connection; nobody waits for this task.
+                if conn.protocol is not None:
+                    conn.protocol.set_exception(exc)
+                conn.close()
+                return
+        await super().write_bytes(writer, conn, content_length)
 
 
 def slack_session(timeout_seconds: float) -> aiohttp.ClientSession:

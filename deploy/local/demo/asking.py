@@ -107,7 +107,10 @@ class Asking:
 
     async def mails(self) -> list[Mail]:
         found = await self._get("inbox", "/v1/messages", channel="email")
-        return [Mail(tuple(one["recipients"]), one["subject"] + "\n" + one["text"]) for one in found["messages"]]
+        return [
+            Mail(one["message_id"], tuple(one["recipients"]), one["subject"] + "\n" + one["text"])
+            for one in found["messages"]
+        ]
 
     async def is_observing(self) -> bool:
         return bool((await self._get("notify", "/v1/delivery-mode"))["mode"] == "observe")

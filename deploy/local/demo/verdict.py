@@ -43,6 +43,9 @@ class SlackAlert:
 
 @dataclass(frozen=True)
 class Mail:
+    """``id`` is its Message-ID: what came twice under one is one mail, in a mail reader and here."""
+
+    id: str
     recipients: tuple[str, ...]
     text: str
 
@@ -107,7 +110,7 @@ def judge(seen: Observed) -> Verdict:
         "lost": lost,
         "duplicated": duplicated,
         "slack": len(seen.slack),
-        "emails": len(seen.mails),
+        "emails": _emails(seen),
         "seconds_to_alert": seconds,
         "log": seen.log,
     }
@@ -159,8 +162,8 @@ def _silence(seen: Observed) -> Iterator[str]:
         ("email", "account-silent", "tech_touch", "sent")
     ]:
         yield f"{customer.name} fell silent, and the ledger says: {_in_words(told)}"
-    if len(seen.mails) != 1:
-        yield f"{len(seen.mails)} emails were sent, not one"
+    if _emails(seen) != 1:
+        yield f"{_emails(seen)} emails were sent, not one"
     for mail in seen.mails:
         if mail.recipients != (customer.contact_email,):
             yield f"the email went to {', '.join(mail.recipients)}, not to {customer.contact_email}"
@@ -168,6 +171,10 @@ def _silence(seen: Observed) -> Iterator[str]:
     for one in told:
         if one.requested_at - last < SILENCE_AT_LEAST:
             yield f"{customer.name} was called silent on {one.requested_at:%d %b}, though last active {last:%d %b}"
+
+
+def _emails(seen: Observed) -> int:
+    return len({mail.id for mail in seen.mails})
 
 
 def _ticket(seen: Observed) -> Iterator[str]:

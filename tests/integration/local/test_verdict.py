@@ -44,7 +44,7 @@ TRUE = Observed(
     told_by_history=0,
     deliveries=[ALERT, LETTER],
     slack=[SlackAlert("#customer-success", f"{DECLINES.name} green → yellow\n{REASON}: 60 %")],
-    mails=[Mail((SILENT.contact_email,), "We have not seen you")],
+    mails=[Mail("<1@x>", (SILENT.contact_email,), "We have not seen you")],
     sightings=[
         Sighting(NOW - timedelta(seconds=1), NOW - HOUR, TICKET.account_id, 98.0, "green"),
         Sighting(NOW + timedelta(seconds=1), NOW + HOUR, TICKET.account_id, 86.0, "green"),
@@ -54,6 +54,10 @@ TRUE = Observed(
     ticket_at=NOW,
     log="postgres",
 )
+
+
+def test_a_mail_that_came_twice_under_one_message_id_is_one() -> None:
+    assert judge(replace(TRUE, mails=[*TRUE.mails, *TRUE.mails])).summary["emails"] == 1
 
 
 def test_a_true_story_is_believed_and_summed_up() -> None:
@@ -107,7 +111,14 @@ LIES: dict[str, tuple[Callable[[Observed], Observed], str]] = {
         "usage-decline by slack unknown",
     ),
     "no email": (lambda seen: replace(seen, deliveries=[ALERT], mails=[]), "0 emails"),
-    "an email to another": (lambda seen: replace(seen, mails=[Mail(("x@y.example",), "")]), "went to x@y.example"),
+    "two emails": (
+        lambda seen: replace(seen, mails=[*seen.mails, replace(seen.mails[0], id="<2@x>")]),
+        "2 emails",
+    ),
+    "an email to another": (
+        lambda seen: replace(seen, mails=[Mail("<1@x>", ("x@y.example",), "")]),
+        "went to x@y.example",
+    ),
     "an email about the decline as well": (
         lambda seen: replace(
             seen, deliveries=[*seen.deliveries, delivery(SILENT.account_id, "email", "usage-decline", "tech_touch")]

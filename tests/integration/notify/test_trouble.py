@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+import aiohttp
 import pytest
 from slack_sdk.http_retry.builtin_async_handlers import async_default_handlers
 
@@ -17,6 +20,7 @@ from services.notify.domain.delivery import Delivery, Settling
 from services.notify.domain.outcomes import Outcome
 from services.notify.lease import Lease, LeaseRanOut
 from services.notify.slack_bot import SlackBot
+from services.notify.slack_session import slack_session, speaking_under
 from services.notify.slack_webhook import SlackWebhook
 from tests.certificates import self_signed
 from tests.conftest import LOGIN
@@ -237,6 +241,44 @@ async def test_a_lease_that_ends_while_the_connection_is_made_lets_nothing_leave
         await transport.send(delivery(), lease)
     await transport.close()
     assert inbox.messages.all() == []
+
+
+class _ReadByAThread:
+    """A server that reads while the event loop of the test stands still."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.received = threading.Event()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        connection, _ = self._listening.accept()
+        with connection:
+            if connection.recv(1):
+                self.received.set()
+
+    def close(self) -> None:
+        self._thread.join()
+        self._listening.close()
+
+
+async def test_what_may_leave_has_left_before_anything_else_is_done() -> None:
+    """Else a process that freezes over something else wakes up and speaks, however long ago it had looked."""
+    server = _ReadByAThread()
+    had_left: list[bool] = []
+
+    class Watched(Lease):
+        def leave(self) -> None:
+            super().leave()
+            asyncio.get_running_loop().call_soon(lambda: had_left.append(server.received.wait(1)))
+
+    async with slack_session(TIMEOUT_SECONDS) as session:
+        with speaking_under(Watched(30)), pytest.raises(aiohttp.ClientError):
+            await session.post(f"http://127.0.0.1:{server.port}/", json={"text": "hello"})
+    server.close()
+    assert had_left == [True]
 
 
 async def test_a_lease_that_ends_before_data_lets_no_mail_leave(inbox: Inbox) -> None:
