@@ -26,6 +26,7 @@ from deploy.local.surroundings import brings_real_mail, brings_real_slack, envir
 from deploy.local.terminal import Terminal
 from libs.common.errors import NotStarted
 from libs.common.event_log_open import event_log
+from libs.common.testing import free_port
 
 READY_SECONDS = 60.0
 WATCH_SECONDS = 0.5
@@ -48,7 +49,7 @@ class Installation:
             name: f"http://127.0.0.1:{port}" if name == "inbox" else settings.url(port)
             for name, port in self.ports.items()
         }
-        self.smtp_port = settings.local_smtp_port or _free_port()
+        self.smtp_port = settings.local_smtp_port or free_port()
         self.keys: dict[str, Any] = {}
         self.is_new = False
         self._terminal = terminal
@@ -271,8 +272,3 @@ async def _is_ready(http: httpx.AsyncClient, url: str) -> bool:
         return (await http.get(f"{url}/readyz")).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +22,6 @@ CANNOT_START = 2
 """The exit status that comes with a sentence for the operator: starting again would not help."""
 PAUSE_SECONDS = 0.5
 """Before a process that ended by itself is started again."""
-CALLERS_PORTS = 32768
-"""From here on the kernel lends ports to whoever connects, so one that a restarting server needs might be taken."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +151,3 @@ class Supervised:
             await self._watching
             raise AssertionError(f"{self.name} did not end within {within_seconds:.0f} s; see {self.log}") from None
         return self.exits[-1]
-
-
-def free_port() -> int:
-    """A port that nobody is lent meanwhile, so that a process that is started again gets it back."""
-    while True:
-        port = random.randrange(12000, CALLERS_PORTS)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port

@@ -21,12 +21,12 @@ from libs.common.event_log import EventLog
 from libs.common.event_log_kafka.access import KafkaAccess
 from libs.common.event_log_kafka.topics import create_topics
 from libs.common.event_log_open import event_log
-from libs.common.testing import eventually
+from libs.common.testing import eventually, free_port
 from services.ingest.bootstrap import Installed, install
 from tests.faults.broker import Kafka
 from tests.faults.dependencies import Dependency, Postgres, thaw
 from tests.faults.nursery import ROOT, Nursery
-from tests.faults.processes import Supervised, free_port
+from tests.faults.processes import Supervised
 from tests.faults.schedule import MEMBERS, SERVICES, Engine
 
 OUR_CONFIG = Path(__file__).parent / "config"

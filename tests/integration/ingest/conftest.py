@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -21,7 +20,7 @@ from libs.common.event_log import EventLog, ReadRecord, TopicPartition
 from libs.common.event_log_open import event_log
 from libs.common.events import Event, decode
 from libs.common.runtime import Service
-from libs.common.testing import eventually
+from libs.common.testing import eventually, free_port
 from libs.common.topics import Topic
 from services.ingest.app import compose
 from services.ingest.write_keys import new_write_key
@@ -194,12 +193,6 @@ async def start(database: TestDatabase) -> AsyncIterator[Start]:
         if process.returncode is None:
             process.kill()
         await process.communicate()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def launch(database: TestDatabase, port: int, **variables: str) -> asyncio.subprocess.Process:

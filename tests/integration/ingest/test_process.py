@@ -17,10 +17,10 @@ from segment.analytics.client import Client
 
 from libs.common.event_log import EventLog
 from libs.common.events import TelemetryReceived
-from libs.common.testing import eventually
+from libs.common.testing import eventually, free_port
 from libs.common.topics import Topic
 from tests.conftest import TestDatabase
-from tests.integration.ingest.conftest import Start, Tenant, events, free_port, launch
+from tests.integration.ingest.conftest import Start, Tenant, events, launch
 
 CALL = {"event": "Report Exported", "userId": "u1"}
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from cli.__main__ import main
+from libs.common.testing import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +20,6 @@ def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def kizashi(*words: str) -> Result:
     return CliRunner().invoke(main, words)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_without_a_key_it_says_where_one_comes_from() -> None:

@@ -21,7 +21,7 @@ from deploy.local.kafka import start, stop_left_running
 from deploy.local.kafka_jars import ROOT, fetch_jars, find_java
 from deploy.local.leftovers import runs
 from libs.common.errors import NotStarted
-from libs.common.testing import eventually
+from libs.common.testing import eventually, free_port
 
 STOP_SECONDS = 10.0
 
@@ -67,11 +67,6 @@ def make_stop(home: Path) -> str:
     command = [sys.executable, "-m", "deploy.local", "stop"]
     environment = {**os.environ, "KIZASHI_HOME": str(home)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 from time import monotonic
 
 import asyncpg
@@ -16,19 +15,13 @@ from deploy.local.inbox.server import Inbox
 from libs.common.event_log import Record
 from libs.common.event_log_open import event_log
 from libs.common.events import encode
-from libs.common.testing import eventually
+from libs.common.testing import eventually, free_port
 from libs.common.topics import Topic
 from tests.conftest import TestDatabase
 from tests.integration.notify.processes import Process, by_bot, environment, process
 from tests.integration.notify.test_api import key_for
 from tests.integration.notify.test_crashes import now
 from tests.integration.notify.touches import mail_touch, slack_touch
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until_ready(http: httpx.AsyncClient) -> None:

@@ -1,0 +1,1 @@
+"""How fast, at what cost, and compared with what: `make bench`."""
