@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # Each of these strikes a town of a dozen processes, and needs the machine for itself.
 TOWNS := $(wildcard tests/faults/test_on_*.py) tests/faults/test_negative_controls.py tests/faults/test_log_moved.py
 
-.PHONY: help install run stop demo kafka move test towns faults check format lock clean
+.PHONY: help install run stop demo kafka move test towns faults bench check format lock clean
 
 help: ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ towns: $(INSTALLED) ## Two of every service on each engine, struck by every name
 
 faults: $(INSTALLED) ## Random faults under load: nothing lost, nobody told twice (SEED=1 COUNT=1 LOG=both)
 	@exec $(BIN)/python -m tests.faults --seed $(or $(SEED),1) --count $(or $(COUNT),1) --log $(or $(LOG),both)
+
+bench: $(INSTALLED) ## How fast, at what cost (LOG=kafka, QUICK=1 under two minutes, ONLY=ingest,… for some of it)
+	@$(BIN)/python -m bench --log $(or $(LOG),postgres) $(if $(filter 1,$(QUICK)),--quick) $(if $(ONLY),--only $(ONLY))
 
 check: $(INSTALLED) ## Formatting, lint, types, module boundaries
 	@$(BIN)/ruff format --check .

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
+
+_UNITS = (
+    (r"_over_\w+$", "ratio"),
+    (r"_share$", "share"),
+    (r"_cpu_s_per_million$", "CPU s per million"),
+    (r"_([a-z]+)_per_s$", r"\1/s"),
+    (r"_ms$", "ms"),
+    (r"_s$", "s"),
+    (r"(^|_)mb(_total)?$", "MB"),
+)
+
+
+class NotMeasured(Exception):
+    """What was to be measured did not happen, so any figure of it would lie."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +41,23 @@ class Figure:
     def most(self) -> float:
         return max(self.values)
 
+    @property
+    def unit(self) -> str:
+        """As the end of the name says it: ``events/s`` of ``…_events_per_s``."""
+        return unit_of(self.name)
+
 
 Measured = Mapping[str, float]
 """What one run of a scenario has found, by the names of the figures. Ratios are of that one run: the machine's speed
 changes between two."""
+
+
+def unit_of(name: str) -> str:
+    """Raises NotMeasured for a name that does not say its unit: nobody could read the figure."""
+    for ending, unit in _UNITS:
+        if found := re.search(ending, name):
+            return found.expand(unit)
+    raise NotMeasured(f"The figure {name} does not say its unit at its end.")
 
 
 def figures_of(runs: Iterable[Measured]) -> list[Figure]:

@@ -1,0 +1,56 @@
+"""How much a run of the bench does: as little as still says something, or enough to believe its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of one run, unless a scenario says otherwise; ``runs`` of them are made."""
+
+    runs: int
+
+    ingest_warm_seconds: float
+    """Of load before each measurement: connections made, write key known, partitions remembered."""
+    ingest_seconds: float
+    """Of load for each measurement."""
+
+    health_events: int
+    """In the log that health drains."""
+    health_claimed_events: int
+    """Claimed before: the window that each new claim is looked up in."""
+    account_counts: tuple[int, ...]
+    """Of accounts among which the same number of events is spread."""
+    scored_accounts: int
+
+    end_to_end_seconds: float
+    end_to_end_events_per_s: int
+    wave_accounts: int
+    """Due all at once, as at midnight."""
+
+
+QUICK = Size(
+    runs=1,
+    ingest_warm_seconds=1,
+    ingest_seconds=3,
+    health_events=60_000,
+    health_claimed_events=200_000,
+    account_counts=(1_000, 10_000),
+    scored_accounts=2_000,
+    end_to_end_seconds=8,
+    end_to_end_events_per_s=500,
+    wave_accounts=5_000,
+)
+FULL = Size(
+    runs=3,
+    ingest_warm_seconds=2,
+    ingest_seconds=10,
+    health_events=400_000,
+    health_claimed_events=5_000_000,
+    account_counts=(1_000, 10_000, 50_000),
+    scored_accounts=10_000,
+    end_to_end_seconds=30,
+    end_to_end_events_per_s=500,
+    wave_accounts=50_000,
+)
