@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +82,12 @@ class Stage:
         """The stage's log, not yet open."""
         return event_log(self.log_url, name=name, kafka=KafkaAccess(locks_url=self.database_url))
 
-    async def start(self, name: str, module: str | None = None, **environment: str) -> Actor:
+    async def start(
+        self, name: str, module: str | None = None, *, arguments: Sequence[str] = (), **environment: str
+    ) -> Actor:
         """Start ``python -m module`` (``services.<name>`` unless said otherwise) and wait until it is ready; it is
-        stopped when the stage goes. ``environment`` adds to what an installation sets."""
+        stopped when the stage goes. ``environment`` adds to what an installation sets; ``{port}`` in ``arguments`` is
+        the port that it is asked on."""
         port = free_port()
         variables = {
             **{key: value for key, value in os.environ.items() if not key.startswith("KIZASHI_")},
@@ -99,7 +102,14 @@ class Stage:
         log = self.folder / f"{name}.log"
         with log.open("ab") as out:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module or f"services.{name}", cwd=ROOT, env=variables, stdout=out, stderr=out
+                sys.executable,
+                "-m",
+                module or f"services.{name}",
+                *(argument.format(port=port) for argument in arguments),
+                cwd=ROOT,
+                env=variables,
+                stdout=out,
+                stderr=out,
             )
         self._stack.push_async_callback(_end, process)
         actor = self.actors[name] = Actor(name, process.pid, f"http://127.0.0.1:{port}")
@@ -130,12 +140,14 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(engine: str) -> AsyncIterator[Stage]:
-    """``engine`` of the event log, ``postgres`` or ``kafka``. Raises NotStarted."""
+async def stage(engine: str, *, commit_times: bool = False) -> AsyncIterator[Stage]:
+    """``engine`` of the event log, ``postgres`` or ``kafka``. With ``commit_times`` PostgreSQL remembers when each
+    transaction was committed, so that the moment at which a row could be seen is known exactly. Raises NotStarted."""
     folder = _own_folder()
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        server = await asyncio.to_thread(postgres.start, folder / "postgres")
+        settings = {"track_commit_timestamp": "on"} if commit_times else {}
+        server = await asyncio.to_thread(postgres.start, folder / "postgres", settings=settings)
         stack.push_async_callback(asyncio.to_thread, server.stop)
         await database.prepare(server)
         urls = {

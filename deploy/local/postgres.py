@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
+from types import MappingProxyType
 from urllib.parse import quote
 
 import psutil
@@ -78,8 +80,9 @@ class EmbeddedPostgres:
         return ["setpriv", f"--reuid={self.server.system_user}", "--clear-groups"] if self.server.system_user else []
 
 
-def start(data: Path, *, durable: bool = True) -> EmbeddedPostgres:
-    """Start the server of ``data``, making it first if it is new. Takes about a second.
+def start(data: Path, *, durable: bool = True, settings: Mapping[str, str] = MappingProxyType({})) -> EmbeddedPostgres:
+    """Start the server of ``data``, making it first if it is new. Takes about a second. ``settings`` are PostgreSQL's
+    own, beside those of every installation.
 
     A server that an earlier, killed process left running is used as it is.
     Raises NotStarted with the last lines of the server's log.
@@ -88,7 +91,7 @@ def start(data: Path, *, durable: bool = True) -> EmbeddedPostgres:
     server = get_server(data, cleanup_mode=None, start=False)
     try:
         server.ensure_pgdata_inited()
-        wanted = SETTINGS | ({} if durable else FAST_AND_FORGETFUL)
+        wanted = SETTINGS | ({} if durable else FAST_AND_FORGETFUL) | dict(settings)
         lines = "".join(f"{name} = {value}\n" for name, value in wanted.items())
         (data / "kizashi.conf").write_text(lines)
         (data / "kizashi.conf").chmod(0o644)
