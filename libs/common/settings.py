@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -106,31 +108,57 @@ class CommonSettings(BaseSettings):
 S = TypeVar("S", bound=CommonSettings)
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """What is wrong with a variable, in a sentence that says what to do."""
+
+    variable: str
+    sentence: str
+
+
 def load(settings_class: type[S], service: str | None = None) -> S:
     """Read settings from the environment, and from files where KIZASHI_SECRETS_DIR names their folder.
 
     Raises NotStarted with one sentence naming the variable at fault.
+    """
+    settings, mistakes = read(settings_class, service)
+    if settings is None or mistakes:
+        raise NotStarted(mistakes[0].sentence)
+    return settings
 
-    A variable that begins with the prefix and that nobody knows is a misspelling, hence an error; those of other
-    services are theirs to check.
+
+def read(settings_class: type[S], service: str | None = None) -> tuple[S | None, Sequence[Mistake]]:
+    """The settings, None when one of them is wrong, and every mistake in the environment.
+
+    A variable that begins with the prefix and that nobody knows is a misspelling, hence a mistake; those of other
+    services are theirs to check. Raises NotStarted when the folder of secrets cannot be read.
     """
     known = {variable_of(settings_class, name): name for name in settings_class.model_fields}
     others = (*(f"{PREFIX}{name.upper()}_" for name in (*SERVICES, *OTHER_PREFIXES) if name != service), HOME_VARIABLE)
     secrets = secrets_by_file()
-    for variable in sorted({*os.environ, *secrets}):
-        if variable.startswith(PREFIX) and variable not in known and not variable.startswith(others):
-            raise NotStarted(
-                f"{variable} is not a setting of Kizashi; correct or unset it (the settings are in .env.example)."
-            )
+    mistakes = [
+        unknown(variable)
+        for variable in sorted({*os.environ, *secrets})
+        if variable.startswith(PREFIX) and variable not in known and not variable.startswith(others)
+    ]
     try:
         by_file: dict[str, Any] = {known[variable]: value for variable, value in secrets.items() if variable in known}
-        return settings_class(**by_file)
+        return settings_class(**by_file), mistakes
     except ValidationError as exc:
-        first: Any = exc.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        problem = "is not set" if first["type"] == "missing" else f"is not valid: {first['msg']}"
-        variable = name if name in known else variable_of(settings_class, name)  # an alias is named as it is
-        raise NotStarted(f"{variable} {problem}; see .env.example.") from exc
+        return None, [*mistakes, *(_mistake(settings_class, known, error) for error in exc.errors())]
+
+
+def unknown(variable: str) -> Mistake:
+    return Mistake(
+        variable, f"{variable} is not a setting of Kizashi; correct or unset it (the settings are in .env.example)."
+    )
+
+
+def _mistake(settings_class: type[CommonSettings], known: Mapping[str, str], error: Any) -> Mistake:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    problem = "is not set" if error["type"] == "missing" else f"is not valid: {error['msg']}"
+    variable = name if name in known else variable_of(settings_class, name)  # an alias is named as it is
+    return Mistake(variable, f"{variable} {problem}; see .env.example.")
 
 
 def variable_of(settings_class: type[CommonSettings], field: str) -> str:

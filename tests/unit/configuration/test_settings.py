@@ -8,7 +8,7 @@ import pytest
 
 from libs.common.clock import WallClock
 from libs.common.errors import NotStarted
-from libs.common.settings import CommonSettings, load
+from libs.common.settings import CommonSettings, load, read
 
 URL = "postgresql://kizashi@localhost/kizashi"
 
@@ -71,3 +71,18 @@ def test_production_cannot_declare_another_time(environment: pytest.MonkeyPatch,
 def test_secrets_do_not_show(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("KIZASHI_DATABASE_URL", "postgresql://u:very-secret@localhost/k")
     assert "very-secret" not in repr(load(Settings, "health"))
+
+
+def test_every_mistake_is_told_to_who_asks_for_all(environment: pytest.MonkeyPatch) -> None:
+    for variable in ("KIZASHI_HEALTH_PROT", "KIZASHI_HEALTH_PORT", "KIZASHI_LOGGING_LEVEL"):
+        environment.setenv(variable, "many")
+    settings, mistakes = read(Settings, "health")
+    assert settings is None
+    assert {one.variable for one in mistakes} == {"KIZASHI_HEALTH_PROT", "KIZASHI_HEALTH_PORT", "KIZASHI_LOGGING_LEVEL"}
+
+
+def test_a_misspelt_variable_spoils_no_other(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("KIZASHI_HEALTH_PROT", "1")
+    settings, [mistake] = read(Settings, "health")
+    assert settings is not None
+    assert "KIZASHI_HEALTH_PROT is not a setting of Kizashi" in mistake.sentence
