@@ -9,10 +9,11 @@ import asyncpg
 from pydantic import Field
 
 from libs.common.consumer import Consumer, handles
-from libs.common.db import AsyncConnection, Database
+from libs.common.db import AsyncConnection, Database, asyncpg_url
 from libs.common.ddl import consumer_tables_v1, consumer_tables_v2, roles_v1
 from libs.common.event_log_open import event_log
 from libs.common.events import Event, TelemetryReceived
+from libs.common.migrate import LOGIN
 from libs.common.observability import configure_logging
 from libs.common.runtime import Service, run
 from libs.common.settings import CommonSettings, load
@@ -28,7 +29,7 @@ class ClaimsSettings(CommonSettings):
 
 async def make_schema(owner_url: str) -> None:
     """The tables that any consumer of ours has, and its roles."""
-    connection = await asyncpg.connect(owner_url)
+    connection = await asyncpg.connect(asyncpg_url(owner_url))
     try:
         for statement in [
             f"CREATE SCHEMA {SCHEMA}",
@@ -36,7 +37,7 @@ async def make_schema(owner_url: str) -> None:
             *roles_v1(SCHEMA),
             *consumer_tables_v1(SCHEMA),
             *consumer_tables_v2(SCHEMA),
-            f"GRANT kizashi_{SCHEMA}_worker TO CURRENT_USER",
+            f"GRANT kizashi_{SCHEMA}_worker TO {LOGIN} WITH INHERIT FALSE",
         ]:
             await connection.execute(statement)
     finally:

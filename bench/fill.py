@@ -12,6 +12,7 @@ import asyncpg
 import msgspec
 
 from libs.common.clock import wall_now
+from libs.common.db import asyncpg_url
 from libs.common.ddl import CLAIM_TABLES, CLAIM_WINDOW_DAYS
 from libs.common.event_log import EventLog, Record
 from libs.common.events import TelemetryKind, TelemetryReceived, encode
@@ -35,15 +36,11 @@ class Crowd:
 
     accounts: int
 
-    def calls(self, keys: Installed, count: int, begin: datetime, seconds: float, seed: int) -> Iterator[bytes]:
-        """``count`` accepted track calls of about 300 bytes as ingest writes them, evenly spread over ``seconds`` from
-        ``begin`` on. The same ``seed`` gives the same calls."""
-        for event in self.events(keys, count, begin, seconds, seed):
-            yield encode(event)
-
     def events(
         self, keys: Installed, count: int, begin: datetime, seconds: float, seed: int
     ) -> Iterator[TelemetryReceived]:
+        """``count`` accepted track calls, of about 300 bytes each as ingest writes them, evenly spread over ``seconds``
+        from ``begin`` on. The same ``seed`` gives the same calls."""
         chance = random.Random(seed)  # noqa: S311 - nobody guards a secret with it
         for n in range(count):
             account, person = chance.randrange(self.accounts), chance.randrange(PEOPLE_PER_ACCOUNT)
@@ -77,7 +74,7 @@ async def fill_log(log: EventLog, keys: Installed, crowd: Crowd, count: int, see
 async def fill_claims(owner_url: str, schema: str, count: int) -> None:
     """As if ``count`` events had been taken in the days of the claim window, today included, so that a claim is looked
     for in tables of a realistic size. To be called before the service starts for the first time."""
-    connection = await asyncpg.connect(owner_url)
+    connection = await asyncpg.connect(asyncpg_url(owner_url))
     try:
         today = await connection.fetchval("SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date")
         days = [today - timedelta(days=n) for n in range(CLAIM_WINDOW_DAYS + 1)]
