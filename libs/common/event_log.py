@@ -93,25 +93,13 @@ StartAt = Callable[[TopicPartition], Awaitable[int]]
 """Gives the position to read a newly owned partition from; the caller keeps it (see ``consumer``)."""
 
 
-class EventLog(Protocol):
-    """One event log. Every call has a deadline: a dead engine is RetryLater, never a hang."""
-
-    async def open(self) -> None:
-        """Connect. Raises RetryLater when the engine does not answer, NotStarted when it is not what we expect."""
-
-    async def close(self) -> None: ...
+class Places(Protocol):
+    """Where a log's topics begin and end: what can be known without writing or reading, and changes nothing."""
 
     async def identity(self, topic: Topic) -> str:
         """Names this log's topic, so that positions of another one are recognised.
 
         It never changes while the topic's data live, and a topic that was made again has another.
-        """
-
-    async def append(self, topic: Topic, records: Sequence[Record], partition: int | None = None) -> None:
-        """Durable when it returns. Records go to their keys' partitions, or all to ``partition``.
-
-        After RetryLater they may or may not be in the log: append again and rely on event ids.
-        Raises InvalidEvent, and appends none, when a record is larger than MAX_RECORD_BYTES.
         """
 
     async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
@@ -124,6 +112,22 @@ class EventLog(Protocol):
         """When the first record at or after each position was appended, by the log's own clock (never domain time).
 
         Partitions where nothing waits are left out.
+        """
+
+
+class EventLog(Places, Protocol):
+    """One event log. Every call has a deadline: a dead engine is RetryLater, never a hang."""
+
+    async def open(self) -> None:
+        """Connect. Raises RetryLater when the engine does not answer, NotStarted when it is not what we expect."""
+
+    async def close(self) -> None: ...
+
+    async def append(self, topic: Topic, records: Sequence[Record], partition: int | None = None) -> None:
+        """Durable when it returns. Records go to their keys' partitions, or all to ``partition``.
+
+        After RetryLater they may or may not be in the log: append again and rely on event ids.
+        Raises InvalidEvent, and appends none, when a record is larger than MAX_RECORD_BYTES.
         """
 
     def subscribe(

@@ -17,12 +17,13 @@ import msgspec
 from libs.common.errors import InvalidEvent, NotStarted, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Record, StartAt, TopicPartition
 from libs.common.event_log_postgres.append import Appender, Row
-from libs.common.event_log_postgres.session import ROLE, LogSession
+from libs.common.event_log_postgres.places import Places
+from libs.common.event_log_postgres.session import READING, ROLE, LogSession
 from libs.common.event_log_postgres.subscription import PostgresSubscription
 from libs.common.observability import get_logger
 from libs.common.ownership import LockSession
 from libs.common.sharing import Sharing
-from libs.common.topics import PARTITIONS, Topic, partition_of
+from libs.common.topics import Topic, partition_of
 
 logger = get_logger(__name__)
 
@@ -40,43 +41,20 @@ class PostgresEventLog:
         self._url = url
         self._name = name
         self._retention_days = retention_days
-        # Best-effort notes are all that the reader writes. Plans must not depend on how full a day's table was when
-        # they were made.
-        reading = {
-            "synchronous_commit": "off",
-            "plan_cache_mode": "force_generic_plan",
-            "enable_seqscan": "off",
-            "enable_bitmapscan": "off",
-        }
-        self._reader = LogSession(url, f"{name} log reader", reading)
+        self._reader = LogSession(url, f"{name} log reader", READING)
+        self._places = Places(self._reader)
         self._appender = Appender(LogSession(url, f"{name} log writer", {"synchronous_commit": "on"}))
-        self._identity: str | None = None
-        self._numbers: Mapping[Topic, Sequence[int]] = {}
         self._upkeep: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         try:
-            await self._meet()
+            await self._places.meet()
+            await self._reader.fetch("SELECT log.keep_days_ahead()")
         except BaseException:
             self._reader.disconnect()
             raise
         self._appender.start()
         self._upkeep = asyncio.create_task(self._keep_days(), name="event log upkeep")
-
-    async def _meet(self) -> None:
-        """Learn what the database knows, and whether it is what this release expects."""
-        identity = await self._reader.fetch("SELECT id, moved_to FROM log.identity")
-        _refuse_moved(identity[0]["moved_to"])
-        rows = await self._reader.fetch("SELECT topic, number FROM log.topic_partition ORDER BY topic, partition")
-        self._numbers = {topic: [row["number"] for row in rows if row["topic"] == topic] for topic in Topic}
-        for topic, numbers in self._numbers.items():
-            if len(numbers) != PARTITIONS:
-                raise NotStarted(
-                    f"The event log has {len(numbers)} partitions of {topic} where this release needs {PARTITIONS}; "
-                    "run the migrations (python -m libs.common.migrate)."
-                )
-        await self._reader.fetch("SELECT log.keep_days_ahead()")
-        self._identity = str(identity[0]["id"])
 
     async def close(self) -> None:
         if self._upkeep is not None:
@@ -87,12 +65,10 @@ class PostgresEventLog:
         self._reader.close()
 
     async def identity(self, topic: Topic) -> str:
-        if self._identity is None:
-            raise RetryLater("the event log is not open")
-        return self._identity
+        return await self._places.identity(topic)
 
     async def append(self, topic: Topic, records: Sequence[Record], partition: int | None = None) -> None:
-        numbers = self._numbers_of(topic)
+        numbers = self._places.numbers_of(topic)
         rows = []
         for one in records:
             if (size := one.size) > MAX_RECORD_BYTES:
@@ -103,35 +79,13 @@ class PostgresEventLog:
         await self._appender.append(rows)
 
     async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
-        return await self._borders("next", topics)
+        return await self._places.ends(topics)
 
     async def starts(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
-        return await self._borders("earliest", topics)
+        return await self._places.starts(topics)
 
     async def appended_at(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, datetime]:
-        numbers = {self._numbers_of(source.topic)[source.partition]: source for source in positions}
-        rows = await self._reader.fetch(
-            "SELECT given.number, first.appended_at "
-            "FROM unnest($1::smallint[], $2::bigint[]) AS given (number, position) "
-            "CROSS JOIN LATERAL (SELECT r.appended_at FROM log.record r WHERE r.number = given.number "
-            "AND r.position >= given.position ORDER BY r.position LIMIT 1) AS first",
-            list(numbers),
-            [positions[source] for source in numbers.values()],
-        )
-        return {numbers[number]: appended_at for number, appended_at in rows}
-
-    async def _borders(self, column: str, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
-        """Raises NotStarted too, so that a process which was forgotten on a log that was moved away ends."""
-        rows = await self._reader.fetch(
-            f"SELECT topic, partition, {column}, moved_to FROM log.topic_partition, log.identity "
-            "WHERE topic = ANY ($1)",
-            [topic.value for topic in topics],
-        )
-        found = {}
-        for topic, partition, position, moved_to in rows:
-            _refuse_moved(moved_to)
-            found[TopicPartition(Topic(topic), partition)] = position
-        return found
+        return await self._places.appended_at(positions)
 
     @contextlib.asynccontextmanager
     async def subscribe(
@@ -140,7 +94,7 @@ class PostgresEventLog:
         numbers = {
             TopicPartition(topic, partition): number
             for topic in topics
-            for partition, number in enumerate(self._numbers_of(topic))
+            for partition, number in enumerate(self._places.numbers_of(topic))
         }
         locks = LockSession(self._url, f"{self._name} log owner", ROLE)
         try:
@@ -153,12 +107,6 @@ class PostgresEventLog:
                 await subscription.leave()
         finally:
             await locks.close()
-
-    def _numbers_of(self, topic: Topic) -> Sequence[int]:
-        """By which the database knows the topic's partitions."""
-        if not self._numbers:
-            raise RetryLater("the event log is not open")
-        return self._numbers[topic]
 
     async def _keep_days(self) -> None:
         """Make the coming days' tables and drop those past retention, as long as this process lives."""
@@ -175,11 +123,3 @@ class PostgresEventLog:
                     else:
                         logger.info("day_dropped", day=str(day))
             await asyncio.sleep(UPKEEP_SECONDS)
-
-
-def _refuse_moved(place: str | None) -> None:
-    if place is not None:
-        raise NotStarted(
-            f"The event log of this database was moved to {place}; set KIZASHI_LOG_URL to where it is now (kizashi log "
-            "move brings it back)."
-        )

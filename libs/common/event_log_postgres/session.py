@@ -15,6 +15,14 @@ DEADLINE_SECONDS = 5.0
 """For one call, connecting included."""
 SERVER_DIED = asyncpg.InternalClientError
 """What asyncpg raises, beside its own errors, when the server is killed in the middle of an exchange."""
+READING = {
+    "synchronous_commit": "off",  # best-effort notes are all that who reads writes
+    # Plans must not depend on how full a day's table was when they were made.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+}
+"""Settings of a session that looks into the log."""
 MOVED_STATE = "55000"
 """SQLSTATE of an append to a log that was moved; the server's sentence says where to."""
 
