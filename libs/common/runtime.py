@@ -15,7 +15,7 @@ from typing import Any
 
 import uvicorn
 import uvloop
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.observability import get_logger
@@ -47,7 +47,7 @@ class Service:
     """
 
     name: str
-    app: FastAPI
+    app: ASGIApp
     probes: Probes
     host: str
     port: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from fastapi import FastAPI, Request
@@ -10,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from libs.common import failpoints
 from libs.common.db import Database
+from libs.common.event_log import EventLog
 from libs.common.event_log_open import event_log
 from libs.common.expected_schema import expect_schema
 from libs.common.observability import configure_logging
@@ -26,7 +28,17 @@ from services.ingest.settings import IngestSettings
 from services.ingest.write_keys import KeyOwner, WriteKeys
 
 
-def compose() -> Service:
+def log_of(settings: IngestSettings) -> EventLog:
+    """The event log that the settings name, not yet open."""
+    return event_log(
+        settings.event_log_url,
+        name="kizashi ingest",
+        retention_days=settings.log_retention_days,
+        kafka=settings.kafka_access,
+    )
+
+
+def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Service:
     """Settings -> adapters -> routes and tasks. Raises NotStarted."""
     settings = load(IngestSettings, "ingest")
     configure_logging("ingest", settings.logging_level)
@@ -35,12 +47,7 @@ def compose() -> Service:
     url = settings.database_url.get_secret_value()
     api_database = Database(url, role="kizashi_ingest_api", schema="ingest")
     key_database = Database(url, role="kizashi_ingest_worker", schema="ingest", pool_size=2)
-    log = event_log(
-        settings.event_log_url,
-        name="kizashi ingest",
-        retention_days=settings.log_retention_days,
-        kafka=settings.kafka_access,
-    )
+    log = choose_log(settings)
     publisher = Publisher(log, settings.ingest_append_deadline_seconds)
     probes = Probes(ready=[publisher.ready])
     collector = Collector(
