@@ -11,9 +11,9 @@ class Size:
 
     runs: int
 
-    ingest_warm_seconds: float
-    """Of load before each measurement: connections made, write key known, partitions remembered."""
-    ingest_seconds: float
+    ingest_warm_seconds: int
+    """Of load before each measurement: write key known, partitions remembered."""
+    ingest_seconds: int
     """Of load for each measurement."""
 
     health_events: int

@@ -82,21 +82,35 @@ class Stage:
         """The stage's log, not yet open."""
         return event_log(self.log_url, name=name, kafka=KafkaAccess(locks_url=self.database_url))
 
-    async def start(
-        self, name: str, module: str | None = None, *, arguments: Sequence[str] = (), **environment: str
-    ) -> Actor:
-        """Start ``python -m module`` (``services.<name>`` unless said otherwise) and wait until it is ready; it is
-        stopped when the stage goes. ``environment`` adds to what an installation sets; ``{port}`` in ``arguments`` is
-        the port that it is asked on."""
-        port = free_port()
-        variables = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of every process on the stage: this one's, and what an installation sets."""
+        return {
             **{key: value for key, value in os.environ.items() if not key.startswith("KIZASHI_")},
             "KIZASHI_ENVIRONMENT": "test",
             "KIZASHI_DATABASE_URL": self.database_url,
             "KIZASHI_LOG_URL": self.log_url,
             "KIZASHI_CONFIG_DIR": str(ROOT / "config"),
             "KIZASHI_LOGGING_LEVEL": "warning",
-            f"KIZASHI_{name.upper()}_PORT": str(port),
+        }
+
+    async def start(
+        self,
+        name: str,
+        module: str | None = None,
+        *,
+        settings_of: str | None = None,
+        arguments: Sequence[str] = (),
+        **environment: str,
+    ) -> Actor:
+        """Start ``python -m module`` (``services.<name>`` unless said otherwise) and wait until it is ready; it is
+        stopped when the stage goes. ``settings_of`` names the service whose settings it reads, if not its own;
+        ``environment`` adds to what an installation sets; ``{port}`` in ``arguments`` is the port that it is asked on.
+        """
+        port = free_port()
+        variables = {
+            **self.environment,
+            f"KIZASHI_{(settings_of or name).upper()}_PORT": str(port),
             **environment,
         }
         log = self.folder / f"{name}.log"
