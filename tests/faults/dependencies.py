@@ -13,6 +13,7 @@ import psutil
 
 from deploy.local import postgres
 from deploy.local.database import LOGIN, NAME, OWNER
+from libs.common.testing import eventually
 
 
 class Dependency(Protocol):
@@ -63,10 +64,16 @@ class Postgres:
         await asyncio.to_thread(_kill, _family(self.pid))
 
 
-def freeze(dependency: Dependency) -> None:
-    """All its processes: a server whose first process stands still goes on serving who is connected already."""
+async def freeze(dependency: Dependency) -> None:
+    """All its processes: a server whose first process stands still goes on serving who is connected already. Returns
+    when it stands still; a signal takes its time with many threads on a busy machine."""
     for process in _family(dependency.pid):
         os.kill(process.pid, signal.SIGSTOP)
+
+    async def stands_still() -> bool:
+        return not is_at_work(dependency)
+
+    await eventually(stands_still, what="it stands still")
 
 
 def thaw(dependency: Dependency) -> None:

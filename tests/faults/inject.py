@@ -83,8 +83,7 @@ async def restart(process: Supervised, **more: str) -> None:
 
 
 async def freeze_for(dependency: Dependency, seconds: float) -> None:
-    freeze(dependency)
-    assert not is_at_work(dependency)
+    await freeze(dependency)
     try:
         await asyncio.sleep(seconds)
     finally:
@@ -118,8 +117,7 @@ async def _kill_at(town: Town, service: str, member: int, point: str, nth: int, 
     try:
         await process.until_started_again(starts, within_seconds)
     except AssertionError:
-        await restart(process)
-        return False
+        return await _disarm(process)
     assert process.exits[-1] == -signal.SIGKILL, f"{process.name} ended with {process.exits[-1]}; see {process.log}"
     return True
 
@@ -130,8 +128,7 @@ async def _freeze_at(town: Town, fault: FreezeAt) -> bool:
     try:
         await process.until_frozen(fault.within_seconds)
     except AssertionError:
-        await restart(process)
-        return False
+        return await _disarm(process)
     await asyncio.sleep(fault.seconds)
     process.thaw()
     return True
@@ -145,6 +142,20 @@ async def _arm(town: Town, service: str, member: int, point: str, specification:
     if point in PUBLISHING:
         # Of several processes one publishes, as long as it lives: this one, when the others have ended.
         await asyncio.gather(*(restart(other) for other in town.of(service) if other is not process))
+
+
+async def _disarm(process: Supervised) -> bool:
+    """A new one in its place, unarmed. Whether it came to its failpoint after all, while it was told to stop."""
+    frozen = False
+    stopping = asyncio.create_task(process.stop(), name=f"disarm {process.name}")
+    while not stopping.done():
+        frozen = frozen or process.is_frozen
+        process.thaw()
+        await asyncio.wait({stopping}, timeout=LOOK_SECONDS)
+    status = stopping.result()
+    assert status in (0, -signal.SIGTERM, -signal.SIGKILL), f"{process.name} ended with {status}; see {process.log}"
+    await process.start()
+    return frozen or status == -signal.SIGKILL
 
 
 def _broker(town: Town) -> Dependency:

@@ -20,6 +20,8 @@ from tests.faults.schedule import Engine, FreezeAt
 from tests.faults.town import READY_SECONDS, Town
 
 ENGINE = Engine.POSTGRES
+NOBODY_IS_TOLD_TWICE = False
+"""Somebody is, on purpose."""
 """What is taken out stands above the event log, and is the same on every engine."""
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 STORIES = {"pool": 6, "mail": 60}
