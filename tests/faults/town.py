@@ -30,7 +30,7 @@ from tests.faults.processes import Supervised
 from tests.faults.schedule import MEMBERS, SERVICES, Engine
 
 OUR_CONFIG = Path(__file__).parent / "config"
-LEASE_SECONDS, CALL_SECONDS, MARGIN_SECONDS = 4.0, 2.0, 0.5
+LEASE_SECONDS, CALL_SECONDS, MARGIN_SECONDS = 4.0, 2.0, 1.5
 """Of notify: short, since what a dead process had in hand is settled only after all three."""
 READY_SECONDS = 120.0
 NO_ANSWER = "no answer"
