@@ -10,7 +10,7 @@ from datetime import datetime
 from libs.common.clock import wall_now
 from libs.common.db import Database
 from libs.common.errors import RetryLater
-from libs.common.event_log import EventLog, TopicPartition
+from libs.common.event_log import EventLog, Places, TopicPartition
 from libs.common.observability import REGISTRY, Gauge, get_logger
 from libs.common.progress import Patience, Progress
 from libs.common.runtime import pause
@@ -53,7 +53,7 @@ class Lag:
 
 
 async def lags(
-    log: EventLog, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    log: Places, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
 ) -> Mapping[TopicPartition, Lag]:
     """``ends`` were read after ``positions``. Raises RetryLater."""
     behind = {source: max(ends[source] - position, 0) for source, position in positions.items()}

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from libs.common import stops
 from libs.common.api_keys import Principal, Scope
-from libs.common.clock import wall_now
 from libs.common.db import AsyncConnection, Database, text
-from libs.common.errors import PositionLost, Refused, RetryLater
+from libs.common.errors import Refused, RetryLater
 from libs.common.event_log import EventLog, TopicPartition
-from libs.common.lag import Lag, lags
+from libs.common.log_view import Borders, PartitionView, Position, look, positions_of
 from libs.common.observability import get_logger
-from libs.common.received import BREAKER_LIMIT
-from libs.common.stops import Stop
 from libs.common.topics import PARTITIONS, Topic
 from libs.common.web import caller
 
@@ -29,33 +24,8 @@ logger = get_logger(__name__)
 MOVES_SHOWN = 20
 
 
-class StopView(BaseModel):
-    """``cause``: lost (the log does not hold what must be read next) or breaker (too many records were refused in a
-    row). ``why`` and ``way_out`` are sentences."""
-
-    cause: stops.Cause
-    why: str
-    way_out: str
-
-
-class PartitionView(BaseModel):
-    """The log holds ``earliest`` up to, and not including, ``end``; ``position`` is what the group reads next, null
-    while it has never read here. Lag in seconds is the age of the oldest record that waits. ``caught_up_to`` is domain
-    time: everything accepted until then has been processed; null where nobody asks for that."""
-
-    topic: Topic
-    partition: int
-    position: int | None
-    earliest: int
-    end: int
-    lag_records: int
-    lag_seconds: float
-    caught_up_to: datetime | None
-    stopped: StopView | None
-
-
 class MoveView(BaseModel):
-    """A position that somebody moved; ``moved_by`` is the public id of an API key."""
+    """A position that somebody moved; ``moved_by`` is the public id of an API key, or a command that needs none."""
 
     topic: str
     partition: int
@@ -96,29 +66,6 @@ class Skipped(BaseModel):
     read_again: int
 
 
-@dataclass(frozen=True)
-class _Row:
-    """What the group's database knows of a partition."""
-
-    next: int
-    refused_in_a_row: int
-    lost: str | None
-    log_identity: str
-    caught_up_to: datetime | None
-
-
-@dataclass(frozen=True)
-class _Borders:
-    earliest: int
-    end: int
-
-    def lost(self, source: TopicPartition, position: int) -> str | None:
-        """Why nothing can be read from a position, if so."""
-        if self.earliest <= position <= self.end:
-            return None
-        return str(PositionLost(source, position, self.earliest, self.end))
-
-
 def routes(database: Database, log: EventLog, group: str, topics: Sequence[Topic]) -> APIRouter:
     """``/v1/log`` of one service: what ``kizashi log status | skip`` speaks to. For operators: it concerns every
     workspace."""
@@ -135,22 +82,12 @@ def routes(database: Database, log: EventLog, group: str, topics: Sequence[Topic
                 )
             )
         with _log_answers():
-            # Earliest first: what is read meanwhile may be dropped meanwhile. Ends last: nothing is read before it is
-            # there.
-            earliest = await log.starts(topics)
-            async with database.transaction() as connection:
-                rows = await _rows(connection, topics)
-            ends = await log.ends(topics)
-            positions = {source: rows[source].next if source in rows else earliest[source] for source in sorted(ends)}
-            behind = await lags(log, positions, ends)
+            partitions = await look(database, log, group, topics)
             identities = {topic: await log.identity(topic) for topic in topics}
         return LogView(
             group=group,
             identities=identities,
-            partitions=[
-                _view(group, source, rows.get(source), _Borders(earliest[source], ends[source]), behind[source])
-                for source in positions
-            ],
+            partitions=partitions,
             moves=[MoveView(**move._mapping) for move in moves],
         )
 
@@ -162,9 +99,9 @@ def routes(database: Database, log: EventLog, group: str, topics: Sequence[Topic
         with _log_answers():
             earliest, ends = await log.starts([source.topic]), await log.ends([source.topic])
             identity = await log.identity(source.topic)
-        borders = _Borders(earliest[source], ends[source])
+        borders = Borders(earliest[source], ends[source])
         async with database.transaction() as connection:
-            row = (await _rows(connection, [source.topic], only=source.partition)).get(source)
+            row = (await positions_of(connection, [source.topic], only=source.partition)).get(source)
             if row is None:
                 raise _unknown(group, source)
             target = _target(wanted, row, borders, identity)
@@ -183,46 +120,7 @@ def routes(database: Database, log: EventLog, group: str, topics: Sequence[Topic
     return router
 
 
-def _view(group: str, source: TopicPartition, row: _Row | None, borders: _Borders, lag: Lag) -> PartitionView:
-    stop = None if row is None else _stop(group, source, row, borders)
-    return PartitionView(
-        topic=source.topic,
-        partition=source.partition,
-        position=row and row.next,
-        earliest=borders.earliest,
-        end=borders.end,
-        lag_records=lag.records,
-        lag_seconds=round(lag.seconds(wall_now()), 3),
-        caught_up_to=row and row.caught_up_to,
-        stopped=stop and StopView(cause=stop.cause, why=stop.why, way_out=stop.way_out),
-    )
-
-
-def _stop(group: str, source: TopicPartition, row: _Row, borders: _Borders) -> Stop | None:
-    """From what the database knows, so that every process of the group gives the same answer."""
-    if why := row.lost or borders.lost(source, row.next):
-        return stops.lost(group, source, why)
-    if row.refused_in_a_row >= BREAKER_LIMIT and row.next < borders.end:
-        return stops.broken(group, source)
-    return None
-
-
-async def _rows(
-    connection: AsyncConnection, topics: Sequence[Topic], only: int | None = None
-) -> Mapping[TopicPartition, _Row]:
-    """Of the topics; with ``only`` that partition of them, locked."""
-    found = await connection.execute(
-        text(
-            "SELECT topic, partition, next, refused_in_a_row, lost, log_identity, caught_up_to FROM consumer_position "
-            "WHERE topic = ANY (CAST(:topics AS text[]))"
-            + ("" if only is None else " AND partition = :only FOR UPDATE")
-        ),
-        {"topics": [topic.value for topic in topics], "only": only},
-    )
-    return {TopicPartition(Topic(topic), partition): _Row(*row) for topic, partition, *row in found}
-
-
-def _target(wanted: Skip, row: _Row, borders: _Borders, identity: str) -> int:
+def _target(wanted: Skip, row: Position, borders: Borders, identity: str) -> int:
     """The position to move to. Raises Refused."""
     place = f"{wanted.topic}/{wanted.partition}"
     if row.log_identity != identity:
@@ -261,7 +159,7 @@ def _target(wanted: Skip, row: _Row, borders: _Borders, identity: str) -> int:
     )
 
 
-async def _move(connection: AsyncConnection, source: TopicPartition, row: _Row, target: int, key_id: str) -> None:
+async def _move(connection: AsyncConnection, source: TopicPartition, row: Position, target: int, key_id: str) -> None:
     """The reader finds it at its next look. Records before the position say nothing about those after the new one, so
     the breaker counts from nothing."""
     place = {"topic": source.topic.value, "partition": source.partition, "origin": row.next, "target": target}

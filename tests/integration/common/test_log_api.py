@@ -50,6 +50,7 @@ async def test_what_was_never_read_has_everything_to_read(world: World, desk: De
         "topic": "telemetry",
         "partition": 4,
         "position": None,
+        "log_identity": None,
         "earliest": 0,
         "end": 3,
         "lag_records": 3,
@@ -64,6 +65,7 @@ async def test_lag_is_told_in_records_and_in_seconds_of_the_logs_own_clock(world
     await publish(world.log, [telemetry(n) for n in range(10, 13)], 4)
     fourth = await desk.partition(4)
     assert (fourth["position"], fourth["end"], fourth["lag_records"]) == (10, 13, 3)
+    assert fourth["log_identity"] == await world.log.identity(Topic.TELEMETRY)
     appended_at = await world.ask("SELECT appended_at FROM log.record WHERE position = 10")
     before = wall_now()
     seconds = (await desk.partition(4))["lag_seconds"]
