@@ -18,6 +18,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from libs.common.errors import NotStarted, RetryLater
+from libs.common.garbage import settle_down
 from libs.common.observability import get_logger
 from libs.common.web import Probes
 
@@ -131,6 +132,7 @@ async def _live(service: Service, server: _Server, listener: socket.socket, stop
         done, _ = await asyncio.wait([serving, opening], return_when=asyncio.FIRST_COMPLETED)
         if done == {opening}:
             await opening
+            settle_down()
             service.probes.starting = False
             running += [asyncio.create_task(task(), name=_name_of(task)) for task in service.tasks]
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
