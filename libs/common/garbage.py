@@ -1,4 +1,4 @@
-"""Python's collector of cycles, told what a service is: much that lives for ever, much that is gone at once, no cycles."""
+"""Python's collector of cycles, told what a service is: much that lives for ever, much that is gone at once."""
 
 from __future__ import annotations
 
