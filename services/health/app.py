@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from pathlib import Path
 
-from libs.common import config_file, dead_letters, failpoints, log_api
+from libs.common import dead_letters, failpoints, log_api
 from libs.common.consumer import Consumer, handles
 from libs.common.db import Database
 from libs.common.event_log_open import event_log
@@ -19,21 +18,11 @@ from libs.common.settings import load
 from libs.common.topics import Topic
 from libs.common.web import Probes, database_answers, make_app
 from services.health.api import routes
-from services.health.domain import Calendar, HealthModel, Rulebook, Segments, Stages
+from services.health.configuration import rulebook
 from services.health.handlers import Handlers
 from services.health.router import Router
 from services.health.score_worker import ScoreWorker
 from services.health.settings import HealthSettings
-
-
-def rulebook(config_dir: Path, model: str) -> Rulebook:
-    """What people edited. Raises NotStarted naming the file and line of a mistake."""
-    return Rulebook(
-        model=config_file.load(config_dir / "health" / f"{model}.yaml", HealthModel),
-        segments=config_file.load(config_dir / "segments.yaml", Segments),
-        stages=config_file.load(config_dir / "stages.yaml", Stages),
-        calendar=config_file.load(config_dir / "calendar.yaml", Calendar),
-    )
 
 
 def compose() -> Service:

@@ -10,16 +10,14 @@ from collections.abc import Sequence
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import for_code
-from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, String
 
 from libs.common.errors import NotStarted
-from libs.common.event_log_kafka.client import raise_for
-from libs.common.event_log_kafka.identity import Code
+from libs.common.event_log_kafka.topic_settings import TOPIC, ask_settings
 
-TOPIC, SET = 2, 0
-"""What Kafka calls the kind of resource, and the operation."""
+SET = 0
+"""What Kafka calls the operation."""
 LIMIT = "max.message.bytes"
 SEALED = 0
 
@@ -91,12 +89,5 @@ async def set_limit(client: AIOKafkaClient, names: Sequence[str], limit: int) ->
 
 async def is_sealed(client: AIOKafkaClient, names: Sequence[str]) -> bool:
     """Whether any of the topics is. Where we may not ask, none seems to be."""
-    request = DescribeConfigsRequest([(TOPIC, name, [LIMIT]) for name in names], False)
-    answer = await client.send(client.get_random_node(), request)
-    limits = []
-    for error, _, _, name, entries in answer.resources:
-        if error == Code.NOT_ALLOWED:
-            return False
-        raise_for(error, f"cannot tell {LIMIT} of {name}")
-        limits.append(int(entries[0][1]))
-    return SEALED in limits
+    found = await ask_settings(client, names, [LIMIT])
+    return found is not None and any(int(settings[LIMIT]) == SEALED for settings in found.values())

@@ -13,13 +13,9 @@ from libs.common.errors import NotStarted
 from libs.common.event_log_kafka.access import KafkaAccess
 from libs.common.event_log_kafka.client import REQUEST_SECONDS, KafkaClient, raise_for
 from libs.common.event_log_kafka.identity import describe, describe_ours
+from libs.common.event_log_kafka.topic_settings import REPLICAS, settings_of_topics
 from libs.common.topics import PARTITIONS, Topic
 
-REPLICAS = 3
-"""Where there are brokers for them; on two of three a record is durable."""
-DAY_MILLISECONDS = 86_400_000
-MAX_MESSAGE_BYTES = 1_048_588
-"""Kafka's own default, said aloud because MAX_RECORD_BYTES counts on it."""
 ALREADY_THERE = 36
 NOT_ALLOWED = (29, 31)
 """To make topics, or to do anything with the cluster."""
@@ -56,15 +52,7 @@ async def create_topics(url: str, access: KafkaAccess, *, retention_days: int, r
 async def _make(client: AIOKafkaClient, names: Sequence[str], replicas: int, retention_days: int) -> None:
     if not names:
         return
-    settings = {
-        "cleanup.policy": "delete",
-        "retention.ms": str(retention_days * DAY_MILLISECONDS),
-        "segment.ms": str(DAY_MILLISECONDS),  # whole segments are dropped, a week's would live for two
-        "message.timestamp.type": "LogAppendTime",  # retention and lag go by the brokers' clocks, not by ours
-        "max.message.bytes": str(MAX_MESSAGE_BYTES),
-        "min.insync.replicas": str(2 if replicas >= REPLICAS else 1),
-        "unclean.leader.election.enable": "false",
-    }
+    settings = settings_of_topics(retention_days, replicas)
     chosen_by_kafka: list[object] = []  # which broker holds what
     wanted = [(name, PARTITIONS, replicas, chosen_by_kafka, list(settings.items())) for name in names]
     node = client.get_random_node()  # any broker passes it on to the controller

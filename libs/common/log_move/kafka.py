@@ -24,7 +24,7 @@ from libs.common.event_log_kafka.fetch import as_read, fetch
 from libs.common.event_log_kafka.identity import describe_ours
 from libs.common.event_log_kafka.places import Places
 from libs.common.event_log_kafka.seal import SEALED, is_sealed, set_limit
-from libs.common.event_log_kafka.topics import MAX_MESSAGE_BYTES
+from libs.common.event_log_kafka.topic_settings import MAX_MESSAGE_BYTES
 from libs.common.log_move.logs import BATCH_BYTES, NAME, RUN_AGAIN
 from libs.common.topics import PARTITIONS, Topic
 

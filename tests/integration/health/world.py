@@ -24,7 +24,7 @@ from libs.common.events import (
     decode,
 )
 from libs.common.topics import PARTITIONS, Topic
-from services.health.app import rulebook
+from services.health.configuration import rulebook
 from services.health.domain import Rulebook
 from services.health.handlers import Handlers
 from services.health.router import Router
