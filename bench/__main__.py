@@ -1,20 +1,24 @@
 """make bench: how fast, at what cost, and compared with what.
 
-python -m bench [--log postgres|kafka] [--quick] [--only SCENARIO,…]
+python -m bench [--log postgres|kafka] [--quick] [--only SCENARIO,…] [--plot]
 
 Progress goes to stderr; to stdout a table for people and, as its last line, one JSON object with the median of each
-figure. Exit status 1 when something that was to be measured did not happen, 2 when something is missing.
+figure; with --plot a picture of them goes to docs/bench-<engine>.svg. Exit status 1 when something that was to be
+measured did not happen, 2 when something is missing.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Mapping
+from pathlib import Path
 
 from bench.figures import Figure, Measured, NotMeasured, figures_of
+from bench.plot import svg
 from bench.progress import tell
 from bench.scenarios import SCENARIOS, Scenario, choose
 from bench.sizes import FULL, QUICK, Size
@@ -22,6 +26,8 @@ from bench.table import json_line, table
 from deploy.local.kafka_jars import fetch_jars, find_java
 from libs.common.errors import NotStarted
 from libs.common.observability import configure_logging
+
+PICTURES = Path(__file__).parents[1] / "docs"
 
 
 async def _measure(scenarios: Mapping[str, Scenario], engine: str, size: Size) -> list[Figure]:
@@ -46,6 +52,7 @@ def main() -> None:
     options.add_argument("--log", choices=("postgres", "kafka"), default="postgres", help="engine of the event log")
     options.add_argument("--quick", action="store_true", help="one short run, under two minutes")
     options.add_argument("--only", default="", metavar="NAME,…", help=f"some of {', '.join(SCENARIOS)}")
+    options.add_argument("--plot", action="store_true", help="draw the figures into docs/bench-<engine>.svg")
     arguments = options.parse_args()
     size = QUICK if arguments.quick else FULL
     configure_logging("bench", "error")
@@ -55,6 +62,9 @@ def main() -> None:
             find_java()
             fetch_jars(tell=tell)
         figures = asyncio.run(_until_told_to_stop(_measure(scenarios, arguments.log, size)))
+        if arguments.plot:
+            title = f"Kizashi on {arguments.log}, {os.cpu_count()} cores: median, least and most of {size.runs} runs"
+            PICTURES.joinpath(f"bench-{arguments.log}.svg").write_text(svg(figures, title))
         print(table(figures))
         print(json_line(figures, log=arguments.log, runs=size.runs, quick=arguments.quick))
     except NotMeasured as problem:

@@ -43,9 +43,11 @@ class Loaded:
 async def run(engine: str, size: Size) -> Measured:
     find_wrk()
     async with stage(engine) as ours, _opened(ours.event_log("bench")) as log:
-        ingest = await ours.start("ingest")
-        without_log = await ours.start("ingest_without_log", "bench.ingest_without_log", settings_of="ingest")
-        echo = await ours.start("echo", "bench.echo")
+        ingest, without_log, echo = await asyncio.gather(
+            ours.start("ingest"),
+            ours.start("ingest_without_log", "bench.ingest_without_log", settings_of="ingest"),
+            ours.start("echo", "bench.echo"),
+        )
         figures: dict[str, float] = {}
         for name, load in (("ingest_batch100", BATCHES), ("ingest_single", SINGLES)):
             loaded = await _counted(ours, log, ingest, load, size)
@@ -84,13 +86,15 @@ async def _counted(ours: Stage, log: EventLog, ingest: Actor, load: Load, size: 
     requests that wrk did not wait for at the end of the warming and of the load."""
     begin = await _end(log)
     loaded = await _loaded(ours, ingest, load, size)
-    grown = await _end(log) - begin
-    least, most = (requests * load.events for requests in (loaded.requests, loaded.requests + 2 * load.connections))
-    if not least <= grown <= most:
-        raise NotMeasured(
-            f"{least} events were accepted by {load.path} (at most {most}), and the log has {grown} more."
-        )
+    check_growth(load, loaded.requests, await _end(log) - begin)
     return loaded
+
+
+def check_growth(load: Load, requests: int, grown: int) -> None:
+    """``requests`` were answered with 200 in two rounds, and the log has ``grown`` by so many records."""
+    least, most = (count * load.events for count in (requests, requests + 2 * load.connections))
+    if not least <= grown <= most:
+        raise NotMeasured(f"{least} to {most} events were accepted by {load.path}, and the log has {grown} more.")
 
 
 async def _loaded(ours: Stage, actor: Actor, load: Load, size: Size) -> Loaded:
@@ -99,14 +103,12 @@ async def _loaded(ours: Stage, actor: Actor, load: Load, size: Size) -> Loaded:
     async def for_seconds(seconds: int) -> Driven:
         return await drive(load, actor.url, ours.keys.write_key, seconds, ours.folder)
 
-    warming = await for_seconds(size.ingest_warm_seconds)
+    warming = (await for_seconds(size.ingest_warm_seconds)).requests if size.ingest_warm_seconds else 0
     before = ours.costs()
     driven = await for_seconds(size.ingest_seconds)
     used = {name: (cost - before[name]).cpu_seconds for name, cost in ours.costs().items()}
     tell(f"{actor.name}: {driven.requests_per_s * load.events:,.0f} events/s by {load.path}")
-    return Loaded(
-        driven, used[actor.name], sum(used.get(name, 0.0) for name in STORES), warming.requests + driven.requests
-    )
+    return Loaded(driven, used[actor.name], sum(used.get(name, 0.0) for name in STORES), warming + driven.requests)
 
 
 async def _raw(ours: Stage, log: EventLog, load: Load, size: Size) -> Appended:
