@@ -21,6 +21,7 @@ from libs.common.web import Probes, error_response, make_app
 from services.ingest import api, store
 from services.ingest.collector import ALL_PATHS, Collector
 from services.ingest.cors import Cors
+from services.ingest.hot_paths import HotPaths
 from services.ingest.openapi import document_hot_paths
 from services.ingest.pressure import InFlight, NotNow
 from services.ingest.publisher import Publisher
@@ -62,7 +63,8 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
         single_limit_bytes=settings.ingest_single_body_limit_bytes,
     )
     app = make_app("Kizashi ingest", "Takes what products send.", probes, paths_with_own_limit=ALL_PATHS)
-    app.router.routes[:0] = collector.routes()
+    routes = collector.routes()
+    app.router.routes[:0] = routes
     app.include_router(api.routes(api_database, log, clock))
     document_hot_paths(app)
     _answer_not_now(app)
@@ -70,7 +72,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
     stopping = asyncio.Event()
     return Service(
         name="ingest",
-        app=app,
+        app=HotPaths(app, routes),
         probes=probes,
         host=settings.host,
         port=settings.ingest_port,

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from libs.common.clock import Clock, wall_now
@@ -63,7 +63,7 @@ class Collector:
     batch_limit_bytes: int
     single_limit_bytes: int
 
-    def routes(self) -> list[BaseRoute]:
+    def routes(self) -> list[Route]:
         return [
             _HotRoute(path + slash, endpoint=_Endpoint(self, meaning), methods=["POST"], include_in_schema=False)
             for path, meaning in PATHS.items()
