@@ -6,12 +6,13 @@ Plain, because Starlette's BaseHTTPMiddleware leaks connections when a request i
 from __future__ import annotations
 
 import re
-import uuid
+import secrets
 from collections.abc import Collection
+from functools import lru_cache
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from libs.common.error_answers import BodyTooLarge, error_response
 from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
@@ -20,7 +21,11 @@ logger = get_logger(__name__)
 
 _requests = Counter("kizashi_http_requests_total", "Answers given", ["method", "route", "status"], registry=REGISTRY)
 _seconds = Histogram("kizashi_http_request_seconds", "Time to the end of the answer", ["route"], registry=REGISTRY)
+# By their labels, remembered: finding one takes longer than counting.
+_requests_of = lru_cache(maxsize=1024)(_requests.labels)
+_seconds_of = lru_cache(maxsize=256)(_seconds.labels)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SENSIBLE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestId:
@@ -34,15 +39,18 @@ class RequestId:
             await self._app(scope, receive, send)
             return
         sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = sent if re.fullmatch(rb"[A-Za-z0-9._-]{1,64}", sent) else uuid.uuid4().hex.encode()
+        request_id = sent if sent and _SENSIBLE.fullmatch(sent) else secrets.token_hex(16).encode()
 
         async def with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message.setdefault("headers", []).append((b"x-request-id", request_id))
             await send(message)
 
-        with bound_contextvars(request_id=request_id.decode()):
+        bound = bind_contextvars(request_id=request_id.decode())
+        try:
             await self._app(scope, receive, with_id)
+        finally:
+            reset_contextvars(**bound)
 
 
 class Outcomes:
@@ -81,8 +89,8 @@ class Outcomes:
         finally:
             route = getattr(scope.get("route"), "path", "none")
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            _requests.labels(method, route, str(status)).inc()
-            _seconds.labels(route).observe(perf_counter() - began)
+            _requests_of(method, route, str(status)).inc()
+            _seconds_of(route).observe(perf_counter() - began)
 
 
 class BodyLimit:

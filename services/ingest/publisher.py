@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter as Tally
 from collections.abc import Sequence
+from functools import lru_cache
 from time import monotonic
 
 from libs.common.errors import RetryLater
@@ -59,7 +60,10 @@ class Publisher:
         try:
             with _appends.time():
                 async with asyncio.timeout(self._deadline_seconds):
-                    await asyncio.gather(*(self._log.append(topic, records) for topic, records in appends))
+                    if len(appends) == 1:  # nearly always; gathering would make a task of it
+                        await self._log.append(*appends[0])
+                    else:
+                        await asyncio.gather(*(self._log.append(topic, records) for topic, records in appends))
         except (RetryLater, TimeoutError) as exc:
             self._note_failure()
             logger.warning("append_failed", detail=str(exc) or "deadline")
@@ -139,14 +143,20 @@ def _letter(arrival: Arrival, original: bytes, code: str, message: str, message_
 
 
 def _count(outcome: Outcome, lane: str) -> None:
-    _events.labels("accepted", lane).inc(len(outcome.accepted))
-    _events.labels("rejected", lane).inc(outcome.rejected)
-    codes = Tally(reject.code for reject in outcome.rejects)
-    codes[TOO_MANY] += len(outcome.surplus)
-    for code, count in codes.items():
-        _rejected.labels(code).inc(count)
-    for rule, count in Tally(event.account_rule for event in outcome.accepted).items():
-        _rules.labels(rule or "unassigned").inc(count)
-    for flags, count in Tally(event.flags for event in outcome.accepted if event.flags).items():
-        for flag in flags:
+    _events_of("accepted", lane).inc(len(outcome.accepted))
+    _events_of("rejected", lane).inc(outcome.rejected)
+    for rule, count in Tally([event.account_rule for event in outcome.accepted]).items():
+        _rules_of(rule or "unassigned").inc(count)
+    if flagged := [flag for event in outcome.accepted for flag in event.flags]:
+        for flag, count in Tally(flagged).items():
             _flags.labels(flag).inc(count)
+    if outcome.rejected:
+        codes = Tally(reject.code for reject in outcome.rejects)
+        codes[TOO_MANY] += len(outcome.surplus)
+        for code, count in codes.items():
+            _rejected.labels(code).inc(count)
+
+
+# Counters by their labels, remembered: finding one takes longer than counting, and we count with every request.
+_events_of = lru_cache(maxsize=16)(_events.labels)
+_rules_of = lru_cache(maxsize=64)(_rules.labels)
