@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 
 from libs.common.clock import FixedClock, wall_now
 from libs.common.consumer import Consumer
+from libs.common.event_log import Batch
 from libs.common.testing import eventually
 from libs.common.topics import PARTITIONS, Topic
 from tests.integration.common import desk as desks
 from tests.integration.common.conftest import World
 from tests.integration.common.desk import Desk
+from tests.integration.common.member import WithoutCompareAndSet
 from tests.integration.common.scripted_log import ScriptedLog
 from tests.integration.common.tally import QUICK, publish, tally, telemetry
 
@@ -173,6 +176,39 @@ async def test_what_is_moved_back_is_read_again_and_absorbed(world: World, desk:
     assert (answer["passed_over"], answer["read_again"]) == (0, 15)
     await world.run_until_caught_up(tally(world.log, world.worker))
     assert await world.times() == {f"message-{n}": 1 for n in range(15)}
+
+
+async def take_back(world: World, desk: Desk, kind: type[Consumer]) -> None:
+    """An operator has passed over twenty records, and takes it back while somebody has the next batch in hand."""
+    in_hand, taken_back = asyncio.Event(), asyncio.Event()
+
+    class Slow(kind):  # type: ignore[valid-type, misc]
+        async def _apply(self, batch: Batch) -> None:
+            in_hand.set()
+            await taken_back.wait()
+            await super()._apply(batch)
+
+    await read_ten(world)
+    await publish(world.log, [telemetry(n) for n in range(10, 30)], 4)
+    assert (await desk.skip(4, "latest", 10, force=True)).json()["passed_over"] == 20
+    await publish(world.log, [telemetry(30)], 4)
+    async with world.running(tally(world.log, world.worker, Slow)):
+        await in_hand.wait()
+        assert (await desk.skip(4, 10, 30, force=True)).json()["read_again"] == 20
+        taken_back.set()
+        await world.until_caught_up()
+
+
+async def test_what_is_taken_back_is_read_although_a_batch_is_in_hand(world: World, desk: Desk) -> None:
+    await take_back(world, desk, Consumer)
+    assert await world.times() == {f"message-{n}": 1 for n in range(31)}
+
+
+async def test_without_the_compare_and_set_what_is_taken_back_is_lost(world: World, desk: Desk) -> None:
+    """The negative control. Claims are at work, and help nothing: they recognise what comes twice, and this never
+    comes at all."""
+    await take_back(world, desk, WithoutCompareAndSet)
+    assert await world.times() == {f"message-{n}": 1 for n in (*range(10), 30)}
 
 
 async def test_a_position_from_which_nothing_is_lost_is_moved_only_by_force(world: World, desk: Desk) -> None:
