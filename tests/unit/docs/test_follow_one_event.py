@@ -5,10 +5,17 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from libs.common import config_file
+from libs.common.events import Band
+from services.health.domain import HealthModel
+from services.health.domain.bands import BandState, settle_band
+from services.health.domain.model import Bands
+from services.health.domain.tenths import tenths
 from tests.faults.schedule import POINTS
 
 ROOT = Path(__file__).parents[3]
@@ -67,3 +74,20 @@ def test_a_stop_says_where_it_is_what_is_durable_and_what_a_crash_costs(number: 
 def test_every_failpoint_at_which_the_tests_strike_belongs_to_a_stop() -> None:
     named = {point for _, _, text in STOPS for point in re.findall(r"`([\w.]+)`", part(text, "Struck at"))}
     assert STRUCK - named == set()
+
+
+def test_the_ticket_costs_what_the_page_says_and_takes_the_account_out_of_green_at_once() -> None:
+    model = config_file.load(ROOT / "config" / "health" / "default.yaml", HealthModel)
+    dimension, measure = next(
+        (dimension, measure)
+        for dimension in model.dimensions
+        for measure in dimension.measures
+        if measure.id == "urgent_tickets"
+    )
+    assert isinstance(measure.transform, Bands)
+    lost = 100 - measure.transform.steps[1].marks
+    assert dimension.weight * measure.weight * lost / 100**2 == 12
+    assert "the open ticket costs 12 points, 80 becomes 68, which is 7 points below green" in " ".join(PAGE.split())
+    assert model.bands.green_from - 68 == 7
+    after = settle_band(BandState(band=Band.GREEN), tenths(68), datetime(2026, 11, 11, tzinfo=UTC), model.bands)
+    assert after.band is Band.YELLOW
