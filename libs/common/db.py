@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -54,7 +55,6 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=pool_seconds,
-            pool_pre_ping=True,
             hide_parameters=True,  # errors are logged, and parameters are customers' data
             connect_args={
                 "timeout": 5,
@@ -72,6 +72,7 @@ class Database:
                 },
             },
         )
+        event.listen(self._engine.sync_engine, "checkout", _replace_if_closed)
 
     @asynccontextmanager
     async def transaction(self, workspaces: Iterable[int] = ()) -> AsyncIterator[AsyncConnection]:
@@ -98,6 +99,13 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+def _replace_if_closed(connection: Any, *_: object) -> None:
+    """A connection that the server has closed meanwhile. Nobody is asked: SQLAlchemy's ping takes three round trips
+    before every transaction, and one that has just been answered may be dead as well."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 async def see_workspaces(connection: AsyncConnection, workspaces: Iterable[int]) -> None:
