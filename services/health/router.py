@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter as Counts
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
@@ -22,8 +23,7 @@ from services.health.tally import Lane, RequestKind
 
 logger = get_logger(__name__)
 
-LIVE_AT_ONCE = 500
-IMPORTED_AT_ONCE = 500
+AT_ONCE = {Lane.URGENT: 500, Lane.LIVE: 500, Lane.IMPORT: 500}
 """Each lane has its own share of a round, so that a backfill delays no news by more than a round."""
 IDLE_SECONDS = 0.05
 BACK_OFF_SECONDS = 0.5
@@ -89,9 +89,7 @@ class Router:
 
     async def _route(self) -> int:
         async with self._database.transaction() as connection:
-            live = await requests.take(connection, Lane.LIVE, LIVE_AT_ONCE)
-            imported = await requests.take(connection, Lane.IMPORT, IMPORTED_AT_ONCE)
-            taken = [*live, *imported]
+            taken = [one for lane, most in AT_ONCE.items() for one in await requests.take(connection, lane, most)]
             if not taken:
                 return 0
             failpoint("router.taken")
@@ -106,8 +104,8 @@ class Router:
             await dirty.add(connection, found.rows)
             failpoint("router.before_commit")
         failpoint("router.after_commit")
-        _routed.labels(Lane.LIVE).inc(len(live))
-        _routed.labels(Lane.IMPORT).inc(len(imported))
+        for lane, count in Counts(request.lane for request in taken).items():
+            _routed.labels(lane).inc(count)
         return len(taken)
 
 

@@ -35,14 +35,16 @@ logger = get_logger(__name__)
 class Cause(StrEnum):
     """Why an account is scored."""
 
+    URGENT = "urgent"
     NEWS = "news"
     TIME = "time"
     IMPORT = "import"
 
 
-SHARES = {Cause.NEWS: 20, Cause.TIME: 12, Cause.IMPORT: 8}
-"""Accounts of a round that each cause is sure of, so that neither midnight nor a backfill starves news. What one does
-not need goes to the others, in this order."""
+SHARES = {Cause.URGENT: 8, Cause.NEWS: 5, Cause.TIME: 4, Cause.IMPORT: 3}
+"""Accounts of a round that each cause is sure of, so that neither midnight nor a backfill starves news, and no usage a
+ticket. What one does not need goes to the others, in this order. Few, since whoever comes after a round has begun waits
+for its end."""
 ROUND = sum(SHARES.values())
 SIDE_BY_SIDE = 4
 """Accounts that one process scores at the same time: most of a scoring is waiting for the database."""
@@ -60,11 +62,15 @@ _seconds = Histogram("kizashi_health_scoring_seconds", "Time of one scoring", re
 @dataclass(frozen=True)
 class Pace:
     """``news_settles``: real time from the first news of an account to its scoring, which further news does not
-    postpone. ``rests_for``: an account rests for so many times as long as its scoring took, so that expensive ones
-    leave room for the others."""
+    postpone; ``urgent_settles`` that of news which can lower a score at once. ``rests_for``: an account rests for so
+    many times as long as its scoring took, so that expensive ones leave room for the others. ``usage_rests_for``: so
+    do all accounts together that have no other news than usage. It moves scores by days, not by seconds, and under
+    constant traffic scoring each of them again at once would take all there is."""
 
+    urgent_settles: timedelta = timedelta(seconds=0.25)
     news_settles: timedelta = timedelta(seconds=1)
     rests_for: float = 3
+    usage_rests_for: float = 1
 
 
 class Candidate(NamedTuple):
@@ -81,6 +87,7 @@ class ScoreWorker:
         self._rules = rules
         self._pace = pace
         self._turned_at = monotonic()
+        self._usage_rests_until = 0.0
         self._tries: dict[AccountKey, int] = {}
         self._activity_digest = _digest_of(rules.model.activity)
 
@@ -108,7 +115,7 @@ class ScoreWorker:
         async with self._database.transaction() as connection:
             reached = await schedule.frontier(connection, self._clock.now())
             candidates = await self._candidates(connection, reached)
-        turn = asyncio.Semaphore(SIDE_BY_SIDE)
+        turn, began = asyncio.Semaphore(SIDE_BY_SIDE), monotonic()
 
         async def in_turn(candidate: Candidate) -> bool:
             async with turn:
@@ -119,17 +126,26 @@ class ScoreWorker:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+        self._let_usage_rest(candidates, monotonic() - began)
         return sum(outcome is True for outcome in outcomes)
+
+    def _let_usage_rest(self, scored: Sequence[Candidate], took: float) -> None:
+        """``took`` seconds, of which usage is taken to have had its share."""
+        if usage := sum(one.cause is Cause.NEWS for one in scored):
+            self._usage_rests_until = monotonic() + self._pace.usage_rests_for * took * usage / len(scored)
 
     async def _candidates(self, connection: AsyncConnection, reached: Frontier) -> list[Candidate]:
         """The accounts of a round: of each cause its share, then what is left of the round."""
         waiting: dict[Cause, Sequence[AccountKey]] = {cause: () for cause in Cause}
 
         async def with_news(lane: Lane, as_of: datetime) -> list[AccountKey]:
-            return await schedule.with_news(connection, lane, as_of, self._pace.news_settles, ROUND)
+            settles = self._pace.urgent_settles if lane is Lane.URGENT else self._pace.news_settles
+            return await schedule.with_news(connection, lane, as_of, settles, ROUND)
 
         if reached.live is not None:
-            waiting[Cause.NEWS] = await with_news(Lane.LIVE, reached.live)
+            waiting[Cause.URGENT] = await with_news(Lane.URGENT, reached.live)
+            if monotonic() >= self._usage_rests_until:
+                waiting[Cause.NEWS] = await with_news(Lane.LIVE, reached.live)
         if reached.everything is not None:
             waiting[Cause.TIME] = await schedule.due(connection, reached.everything, ROUND)
             waiting[Cause.IMPORT] = [
@@ -267,7 +283,7 @@ def deal(waiting: Mapping[Cause, Sequence[AccountKey]]) -> list[Candidate]:
 
 def _as_of(cause: Cause, reached: Frontier, known: Known | None) -> datetime:
     """An account is never scored at an earlier moment than before."""
-    moment = reached.live if cause is Cause.NEWS else reached.everything
+    moment = reached.live if cause in (Cause.URGENT, Cause.NEWS) else reached.everything
     if moment is None:
         raise ValueError(f"nothing is due by {cause} while it is not known how far the log has been read")
     return max(moment, known.remembered.as_of) if known else moment

@@ -29,10 +29,18 @@ offline. It corrects the score and tells nobody, as imported history does."""
 
 
 class Lane(StrEnum):
+    URGENT = "urgent"
+    """Live news that the model looks inside, such as a ticket: it can lower a score at once."""
     LIVE = "live"
     IMPORT = "import"
     BASELINE = "baseline"
     """Of a source that goes live, and of the one rescoring that follows: whatever scoring takes it is silent."""
+
+    @property
+    def scored_with(self) -> tuple[Lane, ...]:
+        """The lanes whose news one scoring takes together: what is live is one, whatever hurry it is in."""
+        live = (Lane.URGENT, Lane.LIVE)
+        return (*(live if self in live else (self,)), Lane.BASELINE)
 
 
 class RequestKind(StrEnum):
@@ -159,14 +167,15 @@ def _add(
     account = event.account_id or ""
     lane = Lane.IMPORT if event.historical or received_at - at > LATE_AFTER else Lane.LIVE
 
-    def request(kind: RequestKind, who: str, target: str, on: date | None) -> None:
+    def request(kind: RequestKind, who: str, target: str, on: date | None, lane: Lane = lane) -> None:
         key = RequestKey(event.workspace, kind, who, target, on, lane)
         tally.requests[key] = max(at, tally.requests.get(key, at))
 
     tally.sources.add((event.workspace, event.source))
     _note(tally.usage, UsageKey(event.workspace, user_key, day, account, event.event, event.source, arrival_day), at)
     if user_key or account:
-        request(RequestKind.USED, user_key, account, day)
+        hurry = lane is Lane.LIVE and event.event in kept_properties
+        request(RequestKind.USED, user_key, account, day, Lane.URGENT if hurry else lane)
 
     if (kept := kept_properties.get(event.event)) is not None:
         tally.occurrences[OccurrenceKey(event.workspace, event.source, event.id)] = KeptOccurrence(

@@ -67,8 +67,9 @@ async def add(connection: AsyncConnection, rows: Mapping[DirtyKey, News]) -> Non
 
 
 async def look(connection: AsyncConnection, workspace: int, account: str, lane: Lane, as_of: datetime) -> Taken:
-    """The account's dirty rows of ``lane`` whose facts lie at or before ``as_of``; all of them, whatever the lane,
-    when the baseline of a source is among them. With the sources that were live at that very moment."""
+    """The account's dirty rows that are scored with ``lane`` and whose facts lie at or before ``as_of``; all of them,
+    whatever the lane, when the baseline of a source is among them. With the sources that were live at that very
+    moment."""
     row = (
         await connection.execute(
             text(
@@ -76,7 +77,7 @@ async def look(connection: AsyncConnection, workspace: int, account: str, lane: 
                 WITH waiting AS (
                     SELECT id, user_key, day, lane, since FROM dirty
                     WHERE workspace_id = :workspace AND account_id = :account AND until <= :as_of
-                        AND (lane IN (:lane, 'baseline') OR EXISTS (
+                        AND (lane = ANY (CAST(:lanes AS text[])) OR EXISTS (
                             SELECT FROM dirty WHERE workspace_id = :workspace AND account_id = :account
                                 AND lane = 'baseline'
                         ))
@@ -112,7 +113,7 @@ async def look(connection: AsyncConnection, workspace: int, account: str, lane: 
             {
                 "workspace": workspace,
                 "account": account,
-                "lane": lane,
+                "lanes": list(lane.scored_with),
                 "as_of": as_of,
                 "rows": ROWS_LOOKED_AT,
                 "days": DAYS_AT_ONCE,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from dataclasses import replace
 
 from libs.common.db import Database, text
 from services.health.router import Router
-from services.health.score_worker import Candidate, Cause, Pace, ScoreWorker
+from services.health.score_worker import Candidate, Cause, ScoreWorker
 from services.health.store import dirty, schedule
 from services.health.store.dirty import DAYS_AT_ONCE, DAYS_OF_A_WHOLE_USER
 from services.health.store.schedule import AccountKey
 from services.health.tally import Lane
 from tests.conftest import TestDatabase
-from tests.integration.health.world import DAY, MONDAY, World, world
+from tests.integration.health.world import DAY, IMPATIENT, MONDAY, World, world
 
 ACME = AccountKey(1, "acme")
 
@@ -61,13 +61,12 @@ async def test_two_of_everything_come_to_the_same_as_one(database: TestDatabase)
             batches.append([here.group(people[0], accounts[n - 1], MONDAY - 9 * DAY)])
         await here.read_up_to(here.clock.at)
         stopping = asyncio.Event()
-        pace = Pace(news_settles=timedelta(0), rests_for=0)
         tasks = [
             asyncio.create_task(task)
             for _ in range(2)
             for task in (
                 Router(here.worker_db).run(stopping),
-                ScoreWorker(here.worker_db, here.clock, here.rules, pace).run(stopping),
+                ScoreWorker(here.worker_db, here.clock, here.rules, IMPATIENT).run(stopping),
             )
         ]
         for start in range(0, len(batches), 4):
@@ -110,7 +109,7 @@ async def test_an_account_that_its_transaction_cannot_finish_delays_no_other(her
         await here.tell([here.track("Ticket Opened", None, here.clock.at, account_id=account, properties={})])
     await here.router.route_once()
     impatient = Database(here.database.url, role="kizashi_health_worker", schema="health", lock_seconds=0.2)
-    worker = ScoreWorker(impatient, here.clock, here.rules, Pace(news_settles=timedelta(0), rests_for=0))
+    worker = ScoreWorker(impatient, here.clock, here.rules, IMPATIENT)
     async with here.worker_db.transaction([1]) as connection:
         await connection.execute(text("SELECT FROM account WHERE account_id = 'acme' FOR UPDATE"))
         assert await worker.score_round() == 1
@@ -125,7 +124,8 @@ async def test_an_expensive_account_rests_in_proportion(here: World) -> None:
     await here.tell(here.routine("acme", ["ann"], MONDAY - DAY, days=1))
     await here.read_up_to(here.clock.at)
     await here.router.route_once()
-    worker = ScoreWorker(here.worker_db, here.clock, here.rules, Pace(news_settles=timedelta(0), rests_for=10_000))
+    pace = replace(IMPATIENT, rests_for=10_000)
+    worker = ScoreWorker(here.worker_db, here.clock, here.rules, pace)
     assert await worker.score_round() == 1
     await here.tell([here.track("Used", "ann", here.clock.at)])
     await here.router.route_once()

@@ -36,6 +36,8 @@ MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 SOURCE = 1
 
+IMPATIENT = Pace(timedelta(0), timedelta(0), rests_for=0, usage_rests_for=0)
+
 
 class World:
     """``tell`` is what the loop does with a batch, ``settle`` what router and score worker do until nothing is due."""
@@ -51,7 +53,7 @@ class World:
         self._n = 0
 
     def another_score_worker(self) -> ScoreWorker:
-        return ScoreWorker(self.worker_db, self.clock, self.rules, Pace(news_settles=timedelta(0), rests_for=0))
+        return ScoreWorker(self.worker_db, self.clock, self.rules, IMPATIENT)
 
     # --- telemetry ---
 

@@ -8,8 +8,9 @@ def _accounts(prefix: str, count: int) -> list[AccountKey]:
     return [AccountKey(1, f"{prefix}{n}") for n in range(count)]
 
 
-def _waiting(news: int = 0, time: int = 0, imports: int = 0) -> dict[Cause, list[AccountKey]]:
+def _waiting(urgent: int = 0, news: int = 0, time: int = 0, imports: int = 0) -> dict[Cause, list[AccountKey]]:
     return {
+        Cause.URGENT: _accounts("u", urgent),
         Cause.NEWS: _accounts("n", news),
         Cause.TIME: _accounts("t", time),
         Cause.IMPORT: _accounts("i", imports),
@@ -22,13 +23,14 @@ def _dealt(waiting: dict[Cause, list[AccountKey]]) -> dict[Cause, int]:
 
 
 def test_under_pressure_everybody_gets_their_share() -> None:
-    assert _dealt(_waiting(100, 100, 100)) == SHARES
+    assert _dealt(_waiting(100, 100, 100, 100)) == SHARES
 
 
 def test_what_one_does_not_need_goes_to_the_next() -> None:
-    assert _dealt(_waiting(news=3, time=100, imports=100)) == {
+    assert _dealt(_waiting(urgent=2, news=3, time=100, imports=100)) == {
+        Cause.URGENT: 2,
         Cause.NEWS: 3,
-        Cause.TIME: ROUND - 3 - SHARES[Cause.IMPORT],
+        Cause.TIME: ROUND - 5 - SHARES[Cause.IMPORT],
         Cause.IMPORT: SHARES[Cause.IMPORT],
     }
 

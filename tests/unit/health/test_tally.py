@@ -139,6 +139,15 @@ def test_history_travels_in_its_own_lane() -> None:
     assert {key.lane for key in counted.requests} == {Lane.LIVE, Lane.IMPORT}
 
 
+def test_what_a_model_looks_inside_is_urgent_unless_it_is_history() -> None:
+    def lanes(**fields: Any) -> set[Lane]:
+        return {key.lane for key in _tally(_event(user_id="ann", **fields)).requests}
+
+    assert lanes() == {Lane.LIVE}
+    assert lanes(event="Ticket Opened") == {Lane.URGENT}
+    assert lanes(event="Ticket Opened", historical=True) == {Lane.IMPORT}
+
+
 def test_properties_that_are_no_object_say_nothing() -> None:
     counted = _tally(
         _event(TelemetryKind.GROUP, account_id="acme", traits=["a"]),
