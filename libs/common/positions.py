@@ -65,7 +65,7 @@ class Positions:
         if row.log_identity != identity:
             raise NotStarted(
                 f"{self._group} has read {source.topic}/{source.partition} of the event log {row.log_identity}, but "
-                f"this one is {identity}; connect the old log again or move the positions on purpose."
+                f"this one is {identity}; connect the old log again, or go on with this one: kizashi log adopt."
             )
         return _Known(row.next, row.refused_in_a_row, row.lost)
 

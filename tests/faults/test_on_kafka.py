@@ -3,16 +3,15 @@
 from time import monotonic
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local.supervisor import said_last
-from libs.common.testing import eventually
 from libs.common.topics import PARTITIONS, Topic
 from tests.faults.conftest import Tell
 from tests.faults.every_fault import GREEN_WITHIN_SECONDS, EveryFault, assert_all_is_well, stands_still_and_goes_on
 from tests.faults.processes import CANNOT_START, Supervised
 from tests.faults.running import under_load
 from tests.faults.schedule import Engine, KillBroker
+from tests.faults.topics_on_kafka import make_again
 from tests.faults.town import Town
 
 ENGINE = Engine.KAFKA
@@ -40,7 +39,7 @@ class TestAnotherTopicInItsPlace:
         name = await made_anew(town, PARTITIONS)
         sentence = await refuses_to_start(town.processes["health-0"])
         assert sentence.startswith("health has read telemetry/"), sentence
-        assert sentence.endswith("connect the old log again or move the positions on purpose."), sentence
+        assert sentence.endswith("connect the old log again, or go on with this one: kizashi log adopt."), sentence
         assert name == "kizashi.telemetry"
 
     async def test_a_topic_with_other_partitions_is_refused(self, town: Town) -> None:
@@ -58,20 +57,7 @@ async def made_anew(town: Town, partitions: int) -> str:
     for process in town.processes.values():
         if process.runs:
             await process.stop()
-    name = town.kafka_access.name_of(Topic.TELEMETRY)
-    admin = AIOKafkaAdminClient(bootstrap_servers=town.log_url.removeprefix("kafka://"))
-    await admin.start()
-    try:
-        await admin.delete_topics([name])
-
-        async def is_made() -> bool:
-            answer = await admin.create_topics([NewTopic(name, partitions, 1)])
-            return not any(error for _, error, *_ in answer.topic_errors)
-
-        await eventually(is_made, within_seconds=20, what="the old topic is gone and the new one made")
-    finally:
-        await admin.close()
-    return name
+    return await make_again(town, Topic.TELEMETRY, partitions)
 
 
 async def refuses_to_start(process: Supervised) -> str:

@@ -7,20 +7,17 @@ positions at the new log in one transaction. Until that transaction the installa
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import asyncpg
-
-from libs.common.errors import NotStarted, RetryLater
+from libs.common.errors import NotStarted
 from libs.common.event_log import EventLog, TopicPartition
 from libs.common.failpoints import failpoint
 from libs.common.log_move.copy import Copy, Tell
-from libs.common.log_move.logs import NAME, RUN_AGAIN, MovableLog
+from libs.common.log_move.logs import MovableLog
 from libs.common.log_move.positions import Passage, Plan, Position, Positions
-from libs.common.log_move.postgres import PostgresLog, connect, running, told_to_operators
-from libs.common.ownership import LockSession, lock_number
+from libs.common.log_move.postgres import PostgresLog, running
+from libs.common.log_move.work import Work, at_work
 from libs.common.topics import READERS, Topic
 
 
@@ -35,15 +32,6 @@ class Destination:
     @property
     def place(self) -> str:
         return self.movable.place
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What one run holds: the services' database as its owner, and the lock that keeps other moves away."""
-
-    owner: asyncpg.Connection
-    positions: Positions
-    lock: LockSession
 
 
 class LogMove:
@@ -62,7 +50,7 @@ class LogMove:
 
         Raises NotStarted with one sentence, after which everything is as it was or the next run goes on.
         """
-        async with self._at_work() as work:
+        async with at_work(self._owner_url, self._origin, self._readers) as work:
             alive = sorted({*await running(work.owner), *await self._origin.running()})
             if alive and not dry:
                 raise NotStarted(
@@ -80,7 +68,7 @@ class LogMove:
 
     async def give_up(self) -> None:
         """Open the old log again, if no position has left it. Raises NotStarted."""
-        async with self._at_work() as work:
+        async with at_work(self._owner_url, self._origin, self._readers) as work:
             plan = await work.positions.unfinished()
             if plan is None:
                 if await self._origin.moved_to() is None:
@@ -110,7 +98,7 @@ class LogMove:
 
     # --- the steps ---
 
-    async def _move(self, work: _Work, destination: Destination, dry: bool) -> None:
+    async def _move(self, work: Work, destination: Destination, dry: bool) -> None:
         new = {topic: await destination.movable.identity(topic) for topic in Topic}
         if new == {topic: await self._origin.identity(topic) for topic in Topic}:
             raise NotStarted(
@@ -223,30 +211,3 @@ class LogMove:
             self._tell(f"  {topic}: {count:,} records {whose}")
         for service, count in (await positions.unpublished()).items():
             self._tell(f"  outbox of {service}: {count:,} records, published to the new log when the service starts")
-
-    # --- the surroundings ---
-
-    @contextlib.asynccontextmanager
-    async def _at_work(self) -> AsyncIterator[_Work]:
-        """One move at a time."""
-        lock = LockSession(self._owner_url, f"{NAME}, lock")
-        async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(lock.close)
-            try:
-                await lock.open()
-                taken = await lock.try_lock([lock_number(NAME)])
-            except RetryLater as exc:
-                raise NotStarted(
-                    f"The services' database does not answer; correct its address or start it: {exc}"
-                ) from exc
-            if not taken:
-                raise NotStarted("Another kizashi log move is at work here; wait for its end, or end it.")
-            owner = await connect(self._owner_url, "services")
-            stack.push_async_callback(owner.close)
-            stack.push_async_callback(self._origin.close)
-            try:
-                await self._origin.open()
-                with told_to_operators("The services' database stopped answering"):
-                    yield _Work(owner, Positions(owner, self._readers), lock)
-            except RetryLater as exc:
-                raise NotStarted(f"An event log does not answer: {exc}. {RUN_AGAIN}") from exc

@@ -12,6 +12,9 @@ from libs.common.event_log import TopicPartition
 from libs.common.failpoints import failpoint
 from libs.common.topics import Topic
 
+ADOPTED = "kizashi log adopt"
+"""In the place of an API key, in the list of positions that somebody moved."""
+
 
 @dataclass(frozen=True)
 class Passage:
@@ -151,6 +154,40 @@ class Positions:
                 "UPDATE log.move SET ended_at = now(), outcome = 'moved' WHERE number = $1", plan.number
             )
             failpoint("log_move.before_commit")
+
+    # --- another log ---
+
+    async def begin_anew(
+        self,
+        strays: Mapping[TopicPartition, Position],
+        identities: Mapping[Topic, str],
+        starts: Mapping[TopicPartition, int],
+    ) -> None:
+        """Point these positions at the earliest record of a log that has nothing of the one they belong to; all or
+        none. ``caught_up_to`` stays, as it does when an operator passes records over.
+
+        Raises NotStarted when somebody has moved one of them meanwhile.
+        """
+        async with self._owner.transaction():
+            for source, position in strays.items():
+                moved = await self._owner.fetchval(
+                    f"UPDATE {position.service}.consumer_position SET log_identity = $1, next = $2, lost = NULL, "
+                    "refused_in_a_row = 0 WHERE topic = $3 AND partition = $4 AND log_identity = $5 AND next = $6 "
+                    "RETURNING true",
+                    *(identities[source.topic], starts[source], source.topic.value, source.partition),
+                    *(position.identity, position.next),
+                )
+                if not moved:
+                    raise NotStarted(
+                        f"{position.service} has read on in {source.topic}/{source.partition}; nothing was changed. "
+                        "Stop it, and look again."
+                    )
+                await self._owner.execute(
+                    f"INSERT INTO {position.service}.position_move "
+                    "(topic, partition, log_identity, moved_from, moved_to, moved_by) VALUES ($1, $2, $3, $4, $5, $6)",
+                    *(source.topic.value, source.partition, identities[source.topic]),
+                    *(position.next, starts[source], ADOPTED),
+                )
 
     def _topics(self) -> Mapping[str, Sequence[str]]:
         found: dict[str, list[str]] = {}

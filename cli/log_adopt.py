@@ -1,0 +1,47 @@
+"""kizashi log adopt: the way out when a topic was made again. It works on the databases: who read it does not run."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import click
+from pydantic import Field, SecretStr
+
+from cli.printing import line
+from libs.common.database_urls import owner_database_url
+from libs.common.errors import NotStarted
+from libs.common.log_move.adopt import LogAdoption
+from libs.common.log_move.open import origin
+from libs.common.settings import CommonSettings, load
+
+
+class _LogSettings(CommonSettings):
+    """Those of the services, of which only the log's are needed here."""
+
+    database_url: SecretStr = Field(default=SecretStr("postgresql://"), validate_default=False)
+
+
+@click.command("adopt")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def adopt(yes: bool) -> None:
+    """Go on with a log that is not the one that was read, when that one is gone for good.
+
+    For topics that were deleted and made again, or a Kafka that was set up anew. Positions in what is gone begin at the
+    earliest record of what is there; what the services had not read of the old log is lost. Where both logs exist,
+    `kizashi log move` loses nothing.
+
+    Reads KIZASHI_OWNER_DATABASE_URL, and KIZASHI_LOG_URL with the other KIZASHI_LOG_… variables of the services.
+    """
+    try:
+        settings = load(_LogSettings)
+        owner_url = owner_database_url()
+        url = settings.log_url.get_secret_value() if settings.log_url else owner_url
+        adoption = LogAdoption(owner_url, partial(origin, url, owner_url, settings.kafka_access), tell=line)
+        if not asyncio.run(adoption.describe()):
+            return
+        if not yes:
+            click.confirm("Begin anew there?", abort=True)
+        asyncio.run(adoption.run())
+    except NotStarted as problem:
+        raise click.ClickException(str(problem)) from problem
