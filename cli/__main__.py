@@ -7,6 +7,7 @@ import click
 from cli.accounts import account, accounts, sources, timeline
 from cli.dead_letters import dlq
 from cli.delivery_mode import notify
+from cli.doctor.command import doctor
 from cli.log import log
 from cli.log_create import create
 from cli.log_move import move
@@ -21,7 +22,7 @@ def main() -> None:
     """Kizashi notices the first sign that a customer is drifting."""
 
 
-for command in (accounts, account, timeline, sources, notify, dlq, log):
+for command in (accounts, account, timeline, sources, notify, dlq, log, doctor):
     main.add_command(command)
 log.add_command(create)
 log.add_command(move)

@@ -33,7 +33,7 @@ class Apis:
     @classmethod
     def found(cls) -> Apis:
         """From the environment, else from the run.json of what runs on this machine. Raises ClickException."""
-        running = _running_here()
+        running = running_here()
         urls = {
             name: os.environ.get(url_variable(name))
             or running.get("urls", {}).get(name)
@@ -90,10 +90,14 @@ class Unknown(click.ClickException):
     """The service knows no such thing, or not in the key's workspace."""
 
 
-def _running_here() -> dict[str, Any]:
-    path = Path(os.environ.get("KIZASHI_HOME", ".kizashi")) / "run.json"
+def run_file() -> Path:
+    return Path(os.environ.get("KIZASHI_HOME", ".kizashi")).absolute() / "run.json"
+
+
+def running_here() -> dict[str, Any]:
+    """What `make run` keeps for scripts as long as it runs; nothing when it does not."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(run_file().read_text())
         return found
     except (OSError, ValueError):
         return {}

@@ -21,7 +21,7 @@ def columns(headings: Sequence[str], rows: Sequence[Sequence[object]], empty: st
     if not rows:
         click.echo(empty)
         return
-    table = [[_plain(cell) for cell in row] for row in rows]
+    table = [[plain(cell) for cell in row] for row in rows]
     widths = [max(len(row[n]) for row in [list(headings), *table]) for n in range(len(headings))]
     click.secho(_row(headings, widths), dim=True)
     for row in table:
@@ -32,7 +32,7 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
-def _plain(cell: object) -> str:
+def plain(cell: object) -> str:
     """One line without control characters: what customers wrote must not write on the terminal."""
     text = "–" if cell is None else str(cell)
     return "".join(character if character.isprintable() else " " for character in text)
@@ -56,4 +56,4 @@ def band(name: str | None) -> str:
 
 
 def line(text: object) -> None:
-    click.echo(_plain(text))
+    click.echo(plain(text))

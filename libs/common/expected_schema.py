@@ -24,12 +24,20 @@ async def expect_schema(database: Database, schema: str) -> None:
 
     A database that is ahead of us is fine: old code runs on the new schema until it is replaced.
     """
-    needed = head_of(schema) or ""
+    needed, found = head_of(schema) or "", await revision_of(database, schema)
+    if found is None or found < needed:  # revisions are numbered: health_0002, health_0003
+        raise _behind(schema, found, needed)
+
+
+async def revision_of(database: Database, schema: str) -> str | None:
+    """Where the migrations of a schema are; None when nobody has migrated it. Raises as ``expect_schema`` does."""
     try:
         async with database.transaction() as connection:
-            found = (await connection.execute(text("SELECT version_num FROM schema_version"))).scalar_one_or_none()
-    except DBAPIError as exc:  # there is no such table: nobody has migrated this schema
-        raise _behind(schema, None, needed) from exc
+            row = await connection.execute(text(f"SELECT version_num FROM {schema}.schema_version"))
+            found: str | None = row.scalar_one_or_none()
+            return found
+    except DBAPIError:  # there is no such table
+        return None
     except RetryLater as exc:
         if (refusal := _refusal(exc)) is None:
             raise
@@ -37,8 +45,6 @@ async def expect_schema(database: Database, schema: str) -> None:
             f"PostgreSQL does not let {schema} in as {database.role} ({refusal}); run the migrations (python -m "
             "libs.common.migrate), or correct KIZASHI_DATABASE_URL."
         ) from exc
-    if found is None or found < needed:  # revisions are numbered: health_0002, health_0003
-        raise _behind(schema, found, needed)
 
 
 def _behind(schema: str, found: str | None, needed: str) -> NotStarted:

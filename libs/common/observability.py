@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-__all__ = ["REGISTRY", "Counter", "Gauge", "Histogram", "configure_logging", "get_logger"]
+__all__ = ["REGISTRY", "Counter", "Gauge", "Histogram", "configure_logging", "get_logger", "quiet"]
 
 REGISTRY = CollectorRegistry()
 """Every metric of the process; names are kizashi_<service>_<thing>_<unit|total>."""
@@ -52,3 +54,20 @@ def configure_logging(service: str, level: str) -> None:
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
     return logger
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing is logged in the block: a command says by itself what it found."""
+    before, disabled = structlog.get_config(), logging.root.manager.disable
+    structlog.configure(processors=[_drop])
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        structlog.configure(**before)
+
+
+def _drop(_logger: object, _name: str, _fields: object) -> Any:
+    raise structlog.DropEvent
