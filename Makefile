@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Each of these strikes a town of a dozen processes, and needs the machine for itself.
-TOWNS := $(wildcard tests/faults/test_on_*.py) tests/faults/test_negative_controls.py tests/faults/test_log_moved.py
+TOWNS := $(wildcard tests/faults/test_*on_postgres.py tests/faults/test_*on_kafka.py) tests/faults/test_log_moved.py
 
 .PHONY: help install run stop demo kafka move test towns faults bench check format lock clean
 

@@ -13,7 +13,9 @@ import pytest_asyncio
 
 from deploy.local.kafka_jars import DEFAULT_FOLDER
 
-pytest.register_assert_rewrite("tests.faults.every_fault")
+pytest.register_assert_rewrite(
+    "tests.faults.every_fault", "tests.faults.lost_records", "tests.faults.negative_controls"
+)
 
 from tests.faults.nursery import ROOT  # noqa: E402
 from tests.faults.running import Run  # noqa: E402 - after its assertions are told to explain themselves

@@ -66,8 +66,10 @@ class Sdk:
     write_key: str
     luck: random.Random
     began: float
+    may_send: asyncio.Event
     waiting: deque[Call] = field(default_factory=deque)
     requests: int = 0
+    is_sending: bool = False
 
     async def run(self) -> None:
         addresses = cycle(self.addresses)
@@ -86,6 +88,14 @@ class Sdk:
                 await self._send(next(addresses), calls, single)
 
     async def _send(self, address: str, calls: Sequence[Call], single: bool) -> bool:
+        await self.may_send.wait()
+        self.is_sending = True
+        try:
+            return await self._post(address, calls, single)
+        finally:
+            self.is_sending = False
+
+    async def _post(self, address: str, calls: Sequence[Call], single: bool) -> bool:
         self.requests += 1
         now = monotonic() - self.began
         for call in calls:
@@ -127,6 +137,8 @@ class Load:
         self.untold = deque(f"{self.label}-{tier}-{n:03d}" for tier, count in stories.items() for n in range(count))
         self._luck.shuffle(self.untold)
         self.told: list[str] = []
+        self._may_send = asyncio.Event()
+        self._may_send.set()
         self._sdks: list[Sdk] = []
         self._sending: list[asyncio.Task[None]] = []
 
@@ -165,7 +177,14 @@ class Load:
         addresses = [self._town.url(f"ingest-{member}") for member in range(2)]
         async with httpx.AsyncClient(timeout=timeout) as http:
             self._sdks = [
-                Sdk(http, addresses if n % 2 else addresses[::-1], self.keys.write_key, self._luck, self.began)
+                Sdk(
+                    http,
+                    addresses if n % 2 else addresses[::-1],
+                    self.keys.write_key,
+                    self._luck,
+                    self.began,
+                    self._may_send,
+                )
                 for n in range(SDKS)
             ]
             self._sending = [asyncio.create_task(sdk.run(), name=f"sdk {n}") for n, sdk in enumerate(self._sdks)]
@@ -189,6 +208,20 @@ class Load:
             self.told.append(account)
             fields = {"priority": "urgent", "ticket_id": f"{account}-ticket"}
             self._call(f"{account}-person", account, "track", event="Ticket Opened", properties=fields)
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """No request is under way in the block: what waits is sent after it."""
+
+        async def none_is_under_way() -> bool:
+            return not any(sdk.is_sending for sdk in self._sdks)
+
+        self._may_send.clear()
+        try:
+            await eventually(none_is_under_way, within_seconds=2 * UNANSWERED_SECONDS, what="every request is answered")
+            yield
+        finally:
+            self._may_send.set()
 
     async def _prepare(self) -> None:
         for account, people in self.people.items():

@@ -50,12 +50,14 @@ class Recorder:
         self._load = load
         self._log = log
         self._log_from: Mapping[TopicPartition, int] = {}
+        self._identities_then: Mapping[Topic, str] = {}
         self._inbox_from = 0
         self.still_seconds = inf
         """What has waited for so long without any change is not waited for to the end."""
         self._faults: list[FaultMoment] = []
 
     async def begin(self) -> None:
+        self._identities_then = await self._identities()
         self._log_from = await self._log.ends(list(Topic))
         self._inbox_from = (await self._inbox())["seq"]
 
@@ -126,13 +128,24 @@ class Recorder:
         named = {int(number) for number in re.findall(r"\bw(\d+)-(?:high|pool|mail|account)-", shown)}
         return bool(named) and self._load.keys.workspace not in named
 
+    async def _identities(self) -> Mapping[Topic, str]:
+        return {topic: await self._log.identity(topic) for topic in Topic}
+
     async def _records(self) -> AsyncIterator[LogRecord]:
-        """Everything that was written to any topic since ``begin``."""
-        ends = await self._log.ends(list(Topic))
-        unread = {place for place, end in ends.items() if end > self._log_from[place]}
+        """Everything that was written to any topic since ``begin``, as far as the log still holds it; all of a topic
+        that was made again meanwhile."""
+        starts, ends = await self._log.starts(list(Topic)), await self._log.ends(list(Topic))
+        identities = await self._identities()
+        begins = {
+            place: max(begin, starts[place])
+            if identities[place.topic] == self._identities_then[place.topic]
+            else starts[place]
+            for place, begin in self._log_from.items()
+        }
+        unread = {place for place, end in ends.items() if end > begins[place]}
 
         async def since_the_beginning(place: TopicPartition) -> int:
-            return self._log_from[place]
+            return begins[place]
 
         deadline = monotonic() + READ_SECONDS
         group = f"recorder {self._load.label}"
@@ -143,12 +156,12 @@ class Recorder:
                 if batch is None:
                     continue
                 for record in batch.records:
-                    yield _log_record(batch.source, record)
+                    yield log_record(batch.source, record)
                 if batch.end >= ends[batch.source]:
                     unread.discard(batch.source)
 
 
-def _log_record(place: TopicPartition, record: ReadRecord) -> LogRecord:
+def log_record(place: TopicPartition, record: ReadRecord) -> LogRecord:
     try:
         event: Event | None = decode(record.value)
     except InvalidEvent:

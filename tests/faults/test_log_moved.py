@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 import signal
-import sys
 
 import asyncpg
 import pytest
@@ -19,31 +17,14 @@ from libs.common.testing import eventually
 from libs.common.topics import Topic
 from tests.faults.broker import Kafka
 from tests.faults.checker import check
+from tests.faults.commands import kizashi
 from tests.faults.load import Load
-from tests.faults.processes import ROOT
 from tests.faults.recorder import Recorder
 from tests.faults.schedule import Engine
 from tests.faults.town import Town, town
 
 STORIES = {"high": 6, "pool": 6, "mail": 12}
 FORGOTTEN = "ingest-1"
-
-
-async def kizashi(town: Town, log_url: str, *words: str, failpoints: str = "") -> tuple[int, str]:
-    """The command, as an operator runs it; its exit status and what it said."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("KIZASHI_")}
-    ours = {"KIZASHI_ENVIRONMENT": "test", "KIZASHI_FAILPOINTS": failpoints, "KIZASHI_LOG_URL": log_url}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "cli", "log", *words),
-        cwd=ROOT,
-        env={**own, **ours, "KIZASHI_OWNER_DATABASE_URL": town.postgres.owner_url},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode()
 
 
 async def cut_off(town: Town) -> None:
@@ -71,7 +52,7 @@ async def test_the_services_leave_postgresql_for_kafka_and_every_event_counts_on
 
 
 async def leave_for(made: Town, url: str) -> None:
-    status, said = await kizashi(made, url, "create")
+    status, said = await kizashi(made, "log", "create", log_url=url)
     assert status == 0, said
     new_log = event_log(url, name="recorder", kafka=KafkaAccess(locks_url=made.postgres.url))
     await new_log.open()
@@ -125,7 +106,7 @@ async def kill(made: Town, service: str) -> None:
 
 
 async def move_under_load(made: Town, load: Load, url: str) -> None:
-    status, said = await kizashi(made, url, "move", "--dry-run")
+    status, said = await kizashi(made, "log", "move", "--dry-run", log_url=url)
     assert status == 0, said
     assert "To be stopped first: health log owner" in said
     await kill(made, "notify")
@@ -139,13 +120,13 @@ async def move_under_load(made: Town, load: Load, url: str) -> None:
     forgotten = made.processes[FORGOTTEN]
     forgotten.freeze()
     await made.processes["ingest-0"].end()
-    status, said = await kizashi(made, url, "move")
+    status, said = await kizashi(made, "log", "move", log_url=url)
     assert status == 1, said
     assert "kizashi ingest log writer (session" in said, "the frozen one is seen"
     await cut_off(made)
-    status, said = await kizashi(made, url, "move", failpoints="log_move.appended:3")
+    status, said = await kizashi(made, "log", "move", log_url=url, failpoints="log_move.appended:3")
     assert status == -signal.SIGKILL, said
-    status, said = await kizashi(made, url, "move")
+    status, said = await kizashi(made, "log", "move", log_url=url)
     assert status == 0, said
     assert "Moved: " in said
 

@@ -1,4 +1,7 @@
-"""The same town, load and checker see it when a guard is missing; else that they see nothing would prove nothing."""
+"""The same town, load and checker see it when a guard is missing; else that they see nothing would prove nothing.
+
+The modules ``test_negative_controls_…`` run these, each in one town.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
-
 from libs.common.testing import eventually
 from tests.faults.checker import Finding, check
 from tests.faults.history import History
@@ -16,14 +17,9 @@ from tests.faults.inject import restart
 from tests.faults.processes import Supervised
 from tests.faults.running import Run, under_load
 from tests.faults.sabotage import CONTROLS, WITHIN_SECONDS, Control, command
-from tests.faults.schedule import Engine, FreezeAt
+from tests.faults.schedule import FreezeAt
 from tests.faults.town import READY_SECONDS, Town
 
-ENGINE = Engine.POSTGRES
-NOBODY_IS_TOLD_TWICE = False
-"""Somebody is, on purpose."""
-"""What is taken out stands above the event log, and is the same on every engine."""
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 STORIES = {"pool": 6, "mail": 60}
 RATE = 60.0
 STILL_SECONDS = 6.0
@@ -79,20 +75,22 @@ async def caught(town: Town, name: str) -> tuple[History, list[Finding]]:
     return run.history, [finding for finding in findings if finding.kind is control.kind]
 
 
-async def test_a_naive_outbox_poller_loses_what_commits_late(town: Town) -> None:
-    history, lost = await caught(town, "naive-outbox-poller")
-    touches = {touch.touch_id for touch in history.touches}
-    assert [left.what for left in history.waiting] == ["outbox of playbook"]
-    assert {finding.subject for finding in lost} <= touches, "playbook knows them, and never published them"
+class NegativeControls:
+    async def test_a_naive_outbox_poller_loses_what_commits_late(self, town: Town) -> None:
+        history, lost = await caught(town, "naive-outbox-poller")
+        touches = {touch.touch_id for touch in history.touches}
+        assert [left.what for left in history.waiting] == ["outbox of playbook"]
+        assert {finding.subject for finding in lost} <= touches, "playbook knows them, and never published them"
 
+    async def test_without_the_compare_and_set_a_zombie_doubles(self, town: Town) -> None:
+        """What is doubled stands on the log once, so it is no copy that a claim should have absorbed: two have read
+        it."""
+        history, doubled = await caught(town, "no-compare-and-set")
+        on_log = Counter(record.event_id for record in history.log or ())
+        assert any(on_log[finding.subject] == 1 for finding in doubled), [str(finding) for finding in doubled]
 
-async def test_without_the_compare_and_set_a_zombie_doubles(town: Town) -> None:
-    """What is doubled stands on the log once, so it is no copy that a claim should have absorbed: two have read it."""
-    history, doubled = await caught(town, "no-compare-and-set")
-    on_log = Counter(record.event_id for record in history.log or ())
-    assert any(on_log[finding.subject] == 1 for finding in doubled), [str(finding) for finding in doubled]
-
-
-async def test_slack_sdk_with_its_default_retries_tells_twice(town: Town) -> None:
-    history, twice = await caught(town, "slack-default-retries")
-    assert {finding.subject for finding in twice} <= {row.touch_id for row in history.deliveries if row.state == "sent"}
+    async def test_slack_sdk_with_its_default_retries_tells_twice(self, town: Town) -> None:
+        history, twice = await caught(town, "slack-default-retries")
+        assert {finding.subject for finding in twice} <= {
+            row.touch_id for row in history.deliveries if row.state == "sent"
+        }
