@@ -11,6 +11,7 @@ _UNITS = (
     (r"_over_\w+$", "ratio"),
     (r"_share$", "share"),
     (r"_cpu_s_per_million$", "CPU s per million"),
+    (r"_cpu_s_per_million_accounts$", "CPU s per million accounts"),
     (r"_([a-z]+)_per_s$", r"\1/s"),
     (r"_ms$", "ms"),
     (r"_s$", "s"),
