@@ -51,6 +51,11 @@ def age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def counted(number: int, noun: str) -> str:
+    """«1 record», «1,200 records»."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def band(name: str | None) -> str:
     return click.style(name or "no score", fg=BAND_COLOURS.get(name or ""))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from shutil import get_terminal_size
 from textwrap import wrap
 
@@ -12,7 +13,7 @@ import click
 from cli.doctor.examination import examine
 from cli.doctor.findings import Area, Finding, Level, Report
 from cli.doctor.surroundings import surroundings
-from cli.printing import as_json, line, plain
+from cli.printing import as_json, counted, line, plain
 from libs.common.observability import quiet
 
 COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
@@ -45,18 +46,21 @@ def doctor(wants_json: bool, brief: bool, no_providers: bool) -> None:
     """
     with quiet(), surroundings() as here:
         report = asyncio.run(examine(here, asks_providers=not no_providers))
+    shown = report.troubles if brief else report.areas
     if wants_json:
-        as_json(_as_document(report))
+        as_json(_as_document(report, shown))
     else:
-        _show(report, brief)
+        _show(report, shown)
     sys.exit(report.exit_status)
 
 
-def _as_document(report: Report) -> dict[str, object]:
+def _as_document(report: Report, shown: Sequence[Area]) -> dict[str, object]:
     return {
         "looked_at": report.looked_at,
         "could_look": report.could_look,
-        **{f"{level.value}s" if level is not Level.OK else "ok": report.count(level) for level in Level},
+        "problems": report.count(Level.PROBLEM),
+        "warnings": report.count(Level.WARNING),
+        "ok": report.count(Level.OK),
         "findings": [
             {
                 "area": area.name,
@@ -65,18 +69,16 @@ def _as_document(report: Report) -> dict[str, object]:
                 "sentence": finding.sentence,
                 "remedy": finding.remedy,
             }
-            for area in report.areas
+            for area in shown
             for finding in area.findings
         ],
     }
 
 
-def _show(report: Report, brief: bool) -> None:
+def _show(report: Report, shown: Sequence[Area]) -> None:
     line(f"Looking at {report.looked_at}.")
-    for area in report.areas:
-        shown = [finding for finding in area.findings if not brief or finding.level is not Level.OK]
-        if shown:
-            _show_area(Area(area.name, shown))
+    for area in shown:
+        _show_area(area)
     click.echo()
     line(_verdict(report))
 
@@ -112,9 +114,5 @@ def _verdict(report: Report) -> str:
     problems, warnings = report.count(Level.PROBLEM), report.count(Level.WARNING)
     if not problems and not warnings:
         return "Nothing is wrong."
-    counted = [
-        f"{number} {name}{'' if number == 1 else 's'}"
-        for number, name in ((problems, "problem"), (warnings, "warning"))
-        if number
-    ]
-    return f"{' and '.join(counted)}; {report.count(Level.OK)} other things are fine."
+    told = [counted(number, name) for number, name in ((problems, "problem"), (warnings, "warning")) if number]
+    return f"{' and '.join(told)}; {counted(report.count(Level.OK), 'other thing')} looked at and fine."

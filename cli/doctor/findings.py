@@ -55,6 +55,12 @@ class Report:
         return sum(finding.level is level for area in self.areas for finding in area.findings)
 
     @property
+    def troubles(self) -> Sequence[Area]:
+        """Without what is fine."""
+        found = [Area(area.name, [one for one in area.findings if one.level is not Level.OK]) for area in self.areas]
+        return [area for area in found if area.findings]
+
+    @property
     def exit_status(self) -> int:
         """0 without a problem, 1 with one, 2 when there was nothing to look at."""
         if not self.could_look:

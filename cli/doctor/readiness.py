@@ -13,15 +13,18 @@ from cli.doctor.findings import Finding, ok, problem, warning
 from cli.doctor.surroundings import Address
 from cli.printing import plain
 
-ANSWER_SECONDS = 4.0
+ANSWER_SECONDS = 6.0
+"""More than a probe takes whose own checks all run out of time."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """``problems`` as the service tells them; None when it did not answer, ``why`` then says how."""
+    """``problems`` as the service tells them; None when it did not answer, ``why`` then says how. ``is_slow``: somebody
+    listens there."""
 
     problems: Sequence[str] | None
     why: str = ""
+    is_slow: bool = False
 
 
 async def ask(addresses: Mapping[str, Address]) -> Mapping[str, Answer]:
@@ -36,18 +39,27 @@ async def _ask(http: httpx.AsyncClient, url: str) -> Answer:
             found = (await http.get(f"{url}/readyz")).json()
         return Answer([] if found["ready"] else [plain(one) for one in found["problems"]])
     except TimeoutError:
-        return Answer(None, f"no answer within {ANSWER_SECONDS:.0f} s")
+        return _slow()
     except httpx.ConnectError:
         return Answer(None, "nobody listens there")
+    except httpx.TimeoutException:
+        return _slow()
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         return Answer(None, str(exc) or type(exc).__name__)
     except (ValueError, LookupError, TypeError):
         return Answer(None, "something else answers there")
 
 
+def _slow() -> Answer:
+    return Answer(None, f"no answer within {ANSWER_SECONDS:.0f} s", is_slow=True)
+
+
 def judge(service: str, address: Address, answer: Answer) -> Finding:
     if answer.problems is None:
         sentence = f"{service} does not answer at {address.url} ({answer.why})."
+        if answer.is_slow:
+            remedy = "It is frozen or overloaded, or waits for something that is: mend that first, then restart it."
+            return problem("service_slow", sentence, remedy)
         if address.is_known:
             return problem(
                 "service_away", sentence, f"Start it; its log says why it ended. Or correct {url_variable(service)}."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cli.doctor.findings import Finding, ok, problem, warning
 from cli.doctor.schemas import as_role, reader_of
-from cli.printing import age
+from cli.printing import age, counted
 from libs.common.db import text
 from libs.common.event_log import Places
 from libs.common.log_view import PartitionView, look
@@ -97,8 +97,9 @@ def _judge_lag(group: str, partitions: Sequence[PartitionView]) -> Finding:
     records = sum(one.lag_records for one in partitions)
     seconds = max(one.lag_seconds for one in partitions)
     if seconds < LATE_SECONDS:
-        return ok("lag", f"{group} has read {'everything' if not records else f'all but {records:,} new records'}.")
-    sentence = f"{group} is {records:,} records behind; the oldest has waited for {age(seconds)}."
+        read = f"all but {counted(records, 'new record')}" if records else "everything"
+        return ok("lag", f"{group} has read {read}.")
+    sentence = f"{group} is {counted(records, 'record')} behind; the oldest has waited for {age(seconds)}."
     remedy = f"See whether {group} runs and is ready; `kizashi log status` shows where it is late."
     return problem("lag", sentence, remedy) if seconds >= TOO_LATE_SECONDS else warning("lag", sentence, remedy)
 
@@ -106,16 +107,15 @@ def _judge_lag(group: str, partitions: Sequence[PartitionView]) -> Finding:
 def judge_backlog(group: str, backlog: Backlog) -> Iterator[Finding]:
     if backlog.seconds >= LATE_SECONDS:
         sentence = (
-            f"{backlog.events:,} events of {group} have not come into the log; the oldest has waited for "
+            f"{counted(backlog.events, 'event')} of {group} did not come into the log yet; the oldest has waited for "
             f"{age(backlog.seconds)}."
         )
         remedy = f"See whether {group} runs and the log answers; they are published by themselves then."
         late = backlog.seconds >= TOO_LATE_SECONDS
         yield problem("outbox", sentence, remedy) if late else warning("outbox", sentence, remedy)
     if backlog.letters:
-        letters = "1 dead letter waits" if backlog.letters == 1 else f"{backlog.letters:,} dead letters wait"
         yield warning(
             "dead_letters",
-            f"{letters} at {group}: records that it refused.",
+            f"{group} has refused what is kept as {counted(backlog.letters, 'dead letter')}.",
             "`kizashi dlq list` says why; `kizashi dlq replay ID` gives one back once the cause is mended.",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections import deque
@@ -129,6 +130,14 @@ class Installation:
         database_url = self._database_url(database.LOGIN)
         return environment(self.settings, self.home, database_url, own_kafka, self.ports, self.smtp_port)
 
+    def _own_settings(self) -> dict[str, str]:
+        """Those of the services' that are ours and not the operator's, whose secrets stay in the environment."""
+        return {
+            name: value
+            for name, value in self._environment().items()
+            if name.startswith("KIZASHI_") and os.environ.get(name) != value
+        }
+
     @property
     def log_url(self) -> str:
         """Of the event log."""
@@ -229,6 +238,7 @@ class Installation:
                 "database": self._database_url(database.LOGIN),
                 "owner_database": self._database_url(database.OWNER),
                 "log": self.log_url,
+                "settings": self._own_settings(),
                 "smtp_port": self.smtp_port,
             },
         )
