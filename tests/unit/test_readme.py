@@ -33,6 +33,7 @@ RUN_BY = {
     ".venv/bin/kizashi notify enable": REAL,
     ".venv/bin/kizashi notify kill": REAL,
     ".venv/bin/kizashi dlq list": REAL,
+    ".venv/bin/kizashi doctor": "integration/cli/test_doctor.py::test_people_get_sentences",
     "make run LOG=kafka": "e2e/test_on_kafka.py::test_frozen_killed_and_stopped_its_broker_costs_the_story_nothing",
     "make demo LOG=kafka": CI,
     "make kafka": KAFKA,

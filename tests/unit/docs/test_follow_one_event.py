@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from services.health.domain import HealthModel
 from services.health.domain.bands import BandState, settle_band
 from services.health.domain.model import Bands
 from services.health.domain.tenths import tenths
+from services.health.score_worker import Pace
 from tests.faults.schedule import POINTS
 
 ROOT = Path(__file__).parents[3]
@@ -91,3 +92,4 @@ def test_the_ticket_costs_what_the_page_says_and_takes_the_account_out_of_green_
     assert model.bands.green_from - 68 == 7
     after = settle_band(BandState(band=Band.GREEN), tenths(68), datetime(2026, 11, 11, tzinfo=UTC), model.bands)
     assert after.band is Band.YELLOW
+    assert (Pace().urgent_settles, Pace().news_settles) == (timedelta(seconds=0.25), timedelta(seconds=1))
