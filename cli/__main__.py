@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import click
 
-from cli.accounts import account, accounts, sources, timeline
-from cli.dead_letters import dlq
-from cli.delivery_mode import notify
-from cli.doctor.command import doctor
-from cli.log import log
-from cli.log_create import create
-from cli.log_move import move
+from cli.commands import Commands, Later
+
+LATER = {
+    "accounts": Later("cli.accounts", "Every customer account with its score; by band or segment."),
+    "account": Later("cli.accounts", "One account's score, and what gives and costs its points."),
+    "timeline": Later("cli.accounts", "What happened to an account, and what was done or why not."),
+    "sources": Later("cli.accounts", "The products that send events, importing or live."),
+    "notify": Later("cli.delivery_mode", "What leaves the house: observe, enable, or stop everything."),
+    "doctor": Later("cli.doctor.command", "What is wrong with the installation, and what to do."),
+    "log": Later("cli.log", "The event log: who is late, what stands still; make, move or adopt it."),
+    "dlq": Later("cli.dead_letters", "Records that a service refused: see them, give them back."),
+}
+SECTIONS = {
+    "Customers": ["accounts", "account", "timeline", "sources"],
+    "What people are told": ["notify"],
+    "The installation": ["doctor", "log", "dlq"],
+}
 
 
 @click.group(
-    epilog="Addresses and key come from KIZASHI_CLI_{INGEST,HEALTH,PLAYBOOK,NOTIFY}_URL and KIZASHI_CLI_API_KEY, else "
-    "from the run.json that `make run` keeps in .kizashi (or KIZASHI_HOME)."
+    cls=Commands,
+    later=LATER,
+    sections=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Each command has its own --help. Beside `make run` they find key and addresses by themselves, in run.json of "
+    "its folder .kizashi (or KIZASHI_HOME). Elsewhere set KIZASHI_CLI_API_KEY, and where the services do not answer "
+    "on this machine KIZASHI_CLI_{INGEST,HEALTH,PLAYBOOK,NOTIFY}_URL.",
 )
 @click.version_option(package_name="kizashi", message="%(prog)s %(version)s")
 def main() -> None:
-    """Kizashi notices the first sign that a customer is drifting."""
+    """Kizashi notices the first sign that a customer is drifting, says why, and starts the right conversation in time.
 
+    \b
+    Examples:
+      kizashi accounts --band red     who is in danger
+      kizashi account customer-42     why
+      kizashi timeline customer-42    what was done about it
+      kizashi notify mode             whether anybody is told at all
+      kizashi doctor                  whether everything works
+    """
 
-for command in (accounts, account, timeline, sources, notify, dlq, log, doctor):
-    main.add_command(command)
-log.add_command(create)
-log.add_command(move)
 
 if __name__ == "__main__":
     main()

@@ -9,16 +9,24 @@ import click
 from cli.apis import Apis
 from cli.printing import as_json, band, columns, line, moment
 
-json_option = click.option("--json", "wants_json", is_flag=True, help="The API's own answer.")
+json_option = click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
 
 
 @click.command("accounts")
-@click.option("--band", "in_band", type=click.Choice(["green", "yellow", "red"]))
-@click.option("--segment", help="As in config/segments.yaml.")
-@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@click.option("--band", "in_band", type=click.Choice(["green", "yellow", "red"]), help="Only these.")
+@click.option("--segment", metavar="NAME", help="Only these; a segment of config/segments.yaml.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, 200), default=50, help="At most so many; else 50.")
 @json_option
 def accounts(in_band: str | None, segment: str | None, limit: int, wants_json: bool) -> None:
-    """Accounts with their scores."""
+    """Customer accounts in the order of their ids, each with its score from 0 to 100 and its band.
+
+    A score and a band are missing while there is too little to measure.
+
+    \b
+    Examples:
+      kizashi accounts --band red
+      kizashi accounts --segment enterprise --json
+    """
     found = Apis.found().get("health", "/v1/accounts", band=in_band, segment=segment, limit=limit)
     if wants_json:
         as_json(found)
@@ -36,7 +44,11 @@ def accounts(in_band: str | None, segment: str | None, limit: int, wants_json: b
 @click.argument("account_id")
 @json_option
 def account(account_id: str, wants_json: bool) -> None:
-    """One account's score, and what gives and costs its points."""
+    """One account's score, and what gives and costs its points.
+
+    ACCOUNT_ID is the id by which your product calls the account in `group` calls; `kizashi accounts` lists them. What
+    is given adds up to the score, what is lost to the rest of 100.
+    """
     found = Apis.found().get("health", f"/v1/accounts/{quote(account_id)}/health")
     if wants_json:
         as_json(found)
@@ -57,7 +69,7 @@ def account(account_id: str, wants_json: bool) -> None:
 @click.argument("account_id")
 @json_option
 def timeline(account_id: str, wants_json: bool) -> None:
-    """What happened to an account and what was done, newest first."""
+    """What happened to an account, and what was done about it or why nothing was; newest first."""
     found = Apis.found().get("playbook", f"/v1/accounts/{quote(account_id)}/timeline")
     if wants_json:
         as_json(found)
@@ -72,7 +84,11 @@ def timeline(account_id: str, wants_json: bool) -> None:
 @click.command("sources")
 @json_option
 def sources(wants_json: bool) -> None:
-    """The products that send events."""
+    """The products that send events.
+
+    A source is importing until its history is complete and somebody marks it live (POST /v1/sources/ID/live at ingest);
+    until then it raises no alert.
+    """
     found = Apis.found().get("ingest", "/v1/sources")
     if wants_json:
         as_json(found)

@@ -15,15 +15,22 @@ service_option = click.option("--service", type=click.Choice(CONSUMERS), help="O
 
 @click.group("dlq")
 def dlq() -> None:
-    """Dead letters: records that a service refused."""
+    """Dead letters: records that a service refused, kept with their original bytes.
+
+    \b
+    Example:
+      kizashi dlq list           what was refused, and why
+      kizashi dlq show ID        one of them with its content
+      kizashi dlq replay ID      give it back, once the cause is mended
+    """
 
 
 @dlq.command("list")
 @service_option
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="For each service.")
-@click.option("--json", "wants_json", is_flag=True, help="The APIs' own answers.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, 500), default=50, help="Of each service; else 50.")
+@click.option("--json", "wants_json", is_flag=True, help="The APIs' own answers, for scripts.")
 def list_letters(service: str | None, limit: int, wants_json: bool) -> None:
-    """Newest first."""
+    """List them, newest first, with the reason."""
     apis = Apis.found()
     letters = [
         {"service": name, **letter}
@@ -57,7 +64,7 @@ def list_letters(service: str | None, limit: int, wants_json: bool) -> None:
 @service_option
 @click.option("--json", "wants_json", is_flag=True, help="The API's own answer, with the bytes in base64.")
 def show(letter_id: str, service: str | None, wants_json: bool) -> None:
-    """One letter with its reason and its original content."""
+    """Show one letter with its reason and its original content."""
     name, letter = _find(Apis.found(), letter_id, service)
     if wants_json:
         as_json(letter)
@@ -85,15 +92,17 @@ def replay(letter_id: str, service: str | None) -> None:
 @click.argument("topic")
 @click.argument("partition", type=click.IntRange(min=0))
 @click.argument("records", type=click.IntRange(min=1))
-@service_option
-def allow(topic: str, partition: int, records: int, service: str | None) -> None:
+@click.option("--service", type=click.Choice(CONSUMERS), required=True, help="The one that has stopped.")
+def allow(topic: str, partition: int, records: int, service: str) -> None:
     """Let a stopped partition refuse so many more records.
 
     A service that refused 25 records in a row stops that partition, so that a bad release does not drain it; its
     /readyz names it. When the records are really bad, this lets it go on.
+
+    \b
+    Example:
+      kizashi dlq allow telemetry 4 100 --service health
     """
-    if service is None:
-        raise click.UsageError("Name the service that has stopped, with --service.")
     allowance = {"topic": topic, "partition": partition, "records": records}
     Apis.found().post(service, "/v1/dead-letters/allowance", allowance)
     line(f"{service} may refuse {records} more records of {topic}/{partition}; it tries again within a minute.")

@@ -14,12 +14,16 @@ PATH = "/v1/delivery-mode"
 
 @click.group("notify")
 def notify() -> None:
-    """What leaves the house: observe, enable, or stop everything."""
+    """What leaves the house, for the workspace of the API key.
+
+    A new workspace is in observe: everything is decided and recorded (`kizashi timeline` shows it), nothing is sent.
+    Changing it needs a key of the scope admin, and holds at once.
+    """
 
 
 @notify.command("mode")
 def mode() -> None:
-    """Show what leaves the house now."""
+    """Show what leaves the house now, and the hourly caps."""
     _show(Apis.found().get("notify", PATH))
 
 

@@ -9,12 +9,25 @@ from typing import Any
 import click
 
 from cli.apis import CONSUMERS, Apis
+from cli.commands import Commands, Later
 from cli.printing import age, as_json, columns, line, moment
 
+LATER = {
+    "create": Later("cli.log_create", "Make its topics on Kafka where they are missing."),
+    "move": Later("cli.log_move", "Take the installation to another log, with nothing lost or doubled."),
+    "adopt": Later(
+        "cli.log_adopt", "Begin anew in the log that is there, when the one that was read is gone for good."
+    ),
+}
 
-@click.group("log")
+
+@click.group("log", cls=Commands, later=LATER)
 def log() -> None:
-    """The event log: how far the services have read it, and what to do when one cannot."""
+    """The event log between the services: how far each has read it, and what to do when one cannot.
+
+    status and skip ask the services, with an API key of the scope operator. The others work on a stopped installation,
+    with its settings. docs/when-reading-stops.md and docs/moving-the-log.md say more.
+    """
 
 
 @log.command("status")
@@ -22,7 +35,10 @@ def log() -> None:
 @click.option("--all", "wants_all", is_flag=True, help="Partitions in which nothing waits, too.")
 @click.option("--json", "wants_json", is_flag=True, help="The APIs' own answers.")
 def status(group: str | None, wants_all: bool, wants_json: bool) -> None:
-    """Lag of every service by topic, its partitions that lag, and those that are stopped.
+    """Show who is late, by how much, and what stands still.
+
+    By service and topic, then each partition in which something waits, then those that are stopped, each with its way
+    out. `oldest` is how long the oldest record has waited.
 
     Exit status 1 when a service does not answer.
     """
@@ -94,14 +110,19 @@ def _totals(partitions: Sequence[dict[str, Any]]) -> list[tuple[object, ...]]:
 @click.argument("group", type=click.Choice(CONSUMERS))
 @click.argument("topic")
 @click.argument("partition", type=click.IntRange(min=0))
-@click.option("--to", required=True, help="earliest, latest, or a position that the log holds.")
+@click.option("--to", required=True, metavar="PLACE", help="earliest, latest, or a position that the log holds.")
 @click.option("--force", is_flag=True, help="Also when nothing is lost there.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def skip(group: str, topic: str, partition: int, to: str, force: bool, yes: bool) -> None:
-    """Move the position from which a service reads a partition.
+    """Move the place from which a service reads a partition.
 
     The way on when the log does not hold any more what the service must read next. What is passed over is lost to that
     service; what is moved back is read again, and has no second effect as long as its claims are remembered (7 days).
+    It says what will be lost and asks before it does anything.
+
+    \b
+    Example:
+      kizashi log skip health telemetry 4 --to earliest
     """
     apis = Apis.found()
     found = _partition(apis.get(group, "/v1/log"), topic, partition)

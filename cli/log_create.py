@@ -21,13 +21,20 @@ class _LogSettings(CommonSettings):
 
 @click.command("create")
 @click.option(
-    "--replicas", type=click.IntRange(min=1), help="Of each partition; else 3, or one for each broker if fewer."
+    "--replicas",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Copies of each partition; else 3, or one for each broker if there are fewer.",
 )
 def create(replicas: int | None) -> None:
-    """Make the topics of the event log where they are missing.
+    """Make the topics of the event log on Kafka where they are missing.
 
     Reads KIZASHI_LOG_URL and the other KIZASHI_LOG_… variables, as the services do. Topics that are there stay as they
-    are, their retention included.
+    are, their retention included; `kizashi doctor` says whether they are as they should be.
+
+    \b
+    Example:
+      KIZASHI_LOG_URL=kafka://broker:9092 kizashi log create
     """
     try:
         settings = load(_LogSettings)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.__main__ import main
+from cli.__main__ import LATER, SECTIONS, main
 from libs.common.testing import free_port
 
 
@@ -44,8 +45,22 @@ def test_the_run_file_tells_addresses_and_key(tmp_path: Path) -> None:
     assert f"ingest does not answer at {address}" in kizashi("sources").output
 
 
-@pytest.mark.parametrize("words", [["--help"], ["dlq", "--help"], ["notify", "--help"]])
-def test_it_explains_itself(words: list[str]) -> None:
-    result = kizashi(*words)
-    assert result.exit_code == 0
-    assert "Commands:" in result.output
+@pytest.mark.parametrize("words", [[], ["dlq"], ["notify"], ["log"]])
+def test_it_explains_itself_and_each_of_its_commands(words: list[str]) -> None:
+    group: click.Command | None = main
+    context = click.Context(main)
+    for word in words:
+        assert isinstance(group, click.Group)
+        group = group.get_command(context, word)
+    assert isinstance(group, click.Group)
+    told = kizashi(*words, "--help")
+    assert told.exit_code == 0
+    for name in group.list_commands(context):
+        assert f"\n  {name} " in told.output
+        own = kizashi(*words, name, "--help")
+        assert own.exit_code == 0, own.output
+        assert "..." not in own.output.replace("[ARGS]...", ""), "a summary is cut off"
+
+
+def test_every_command_is_in_a_section() -> None:
+    assert sorted(name for names in SECTIONS.values() for name in names) == sorted(LATER)
