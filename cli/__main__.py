@@ -28,7 +28,7 @@ SECTIONS = {
     later=LATER,
     sections=SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Each command has its own --help. Beside `make run` they find key and addresses by themselves, in run.json of "
+    epilog="Each command has its own --help. Beside `make run` it finds key and addresses itself, in run.json of "
     "its folder .kizashi (or KIZASHI_HOME). Elsewhere set KIZASHI_CLI_API_KEY, and where the services do not answer "
     "on this machine KIZASHI_CLI_{INGEST,HEALTH,PLAYBOOK,NOTIFY}_URL.",
 )
