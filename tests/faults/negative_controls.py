@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from libs.common.testing import eventually
+from libs.common.topics import Topic
 from tests.faults.checker import Finding, check
 from tests.faults.history import History
 from tests.faults.inject import restart
+from tests.faults.old_records import positions_of, readable
 from tests.faults.processes import Supervised
 from tests.faults.running import Run, under_load
 from tests.faults.sabotage import CONTROLS, WITHIN_SECONDS, Control, command
@@ -55,6 +57,8 @@ async def strike(run: Run, control: Control, struck: Supervised) -> None:
         case FreezeAt(within_seconds=within_seconds, seconds=seconds):
             await struck.until_frozen(within_seconds)
             await asyncio.sleep(seconds)
+            if control.overtaken:
+                await until_all_is_read(run.town)
             struck.thaw()
         case fault:
 
@@ -62,6 +66,18 @@ async def strike(run: Run, control: Control, struck: Supervised) -> None:
                 return await run.strike(fault)
 
             await eventually(met, within_seconds=WITHIN_SECONDS, what=f"somebody meets {fault}")
+
+
+async def until_all_is_read(town: Town) -> None:
+    """What stands in the topic of telemetry by now, by whoever is at work."""
+    async with readable(town) as log:
+        ends = await log.ends()
+
+    async def is_read() -> bool:
+        positions = await positions_of(town, "health", Topic.TELEMETRY)
+        return all(position >= ends[place] for place, position in positions.items())
+
+    await eventually(is_read, within_seconds=WITHIN_SECONDS, what="the others have read what it has in hand")
 
 
 async def caught(town: Town, name: str) -> tuple[History, list[Finding]]:
