@@ -22,7 +22,6 @@ from bench.stage import Cost, stage
 from bench.traffic import TIERS, Product, account_ids, product
 from libs.common.testing import eventually
 
-ACCOUNTS = 1_000
 SECONDS_BETWEEN_ALERTS_OF_A_CHANNEL = 2.0
 ALERTS_PER_S = len(TIERS) / SECONDS_BETWEEN_ALERTS_OF_A_CHANNEL
 QUIET_TICKETS_PER_S = 3.0
@@ -36,10 +35,10 @@ async def run(stage_engine: str, size: Size) -> Measured:
     async with (
         stage(stage_engine, commit_times=True) as at,
         installation(at) as here,
-        product(here.url("ingest"), at.keys.write_key, account_ids(ACCOUNTS)) as customer,
+        product(here.url("ingest"), at.keys.write_key, account_ids(size.end_to_end_accounts)) as customer,
     ):
         await customer.introduce()
-        await here.until_applied(customer.accepted, INTRODUCED_SECONDS)
+        await here.until_scored(customer.accepted, INTRODUCED_SECONDS)
         introduced, before = customer.accepted, at.costs()
         urgent, quiet = who_has_tickets(customer.accounts, size.end_to_end_seconds)
         await _under_load(customer, size, urgent, quiet)
@@ -93,15 +92,15 @@ async def _told(here: Installation, urgent: Sequence[str]) -> Mapping[str, Alert
 
 
 async def _latencies(here: Installation, customer: Product, told: Mapping[str, Alert]) -> Measured:
-    lowered, accepted = await here.lowered_at(), customer.ticketed
+    accepted, read, lowered = customer.ticketed, await here.read_at(), await here.lowered_at()
     if lowered.keys() != accepted.keys():
         raise NotMeasured(f"{len(accepted)} accounts had a ticket, and {len(lowered)} have a lower score")
     return {
         **latencies("accepted_to_scored", (lowered[account] - at for account, at in accepted.items())),
         **latencies("accepted_to_slack", (alert.slack_at - accepted[account] for account, alert in told.items())),
-        # Where the time goes, alert by alert.
-        **latencies("accepted_to_read", (alert.read_at - accepted[account] for account, alert in told.items())),
-        **latencies("read_to_scored", (lowered[account] - alert.read_at for account, alert in told.items())),
+        # Where the time goes.
+        **latencies("accepted_to_read", (read[account] - at for account, at in accepted.items())),
+        **latencies("read_to_scored", (at - read[account] for account, at in lowered.items())),
         **latencies("scored_to_ledger", (alert.in_ledger_at - lowered[account] for account, alert in told.items())),
         **latencies("ledger_to_slack", (alert.slack_at - alert.in_ledger_at for alert in told.values())),
     }
@@ -119,6 +118,6 @@ def _memory(costs: Mapping[str, Cost]) -> Measured:
     """Of what an installation consists of; the inbox stands for Slack and a mail server, which are elsewhere."""
     resident = {name: cost.rss_mb for name, cost in costs.items() if name != "inbox"}
     return {
-        **{f"{name}_rss_mb": megabytes for name, megabytes in resident.items()},
+        **{f"end_to_end_{name}_rss_mb": megabytes for name, megabytes in resident.items()},
         "rss_mb_total": sum(resident.values()),
     }

@@ -14,6 +14,7 @@ _UNITS = (
     (r"_cpu_s_per_million_accounts$", "CPU s per million accounts"),
     (r"_([a-z]+)_per_s$", r"\1/s"),
     (r"_ms$", "ms"),
+    (r"_count$", ""),
     (r"_s$", "s"),
     (r"(^|_)mb(_total)?$", "MB"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,11 +29,9 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Alert:
-    """A message that Slack took, and the moments on its way: when health had read what it is about, and when notify
-    had it in its ledger."""
+    """A message that Slack took, and when notify had it in its ledger."""
 
     account: str
-    read_at: datetime
     in_ledger_at: datetime
     slack_at: datetime
 
@@ -45,6 +43,7 @@ class Installation:
         self.stage = stage
         self.owner = owner
         self._http = http
+        self._asking = asyncio.Lock()
 
     def url(self, name: str) -> str:
         return self.stage.actors[name].url
@@ -54,15 +53,26 @@ class Installation:
         answer.raise_for_status()
         return answer.json()
 
+    async def ask(self, question: str, *arguments: object) -> Any:
+        """PostgreSQL's single answer. One question at a time."""
+        async with self._asking:
+            return await self.owner.fetchval(question, *arguments)
+
     async def until_applied(self, events: int, within_seconds: float) -> None:
-        """Every event is counted and every account that it concerns is scored. Raises NotMeasured."""
+        """Every event is counted, and the accounts that it concerns are found. Raises NotMeasured."""
+        await self._until(events, ("requests",), within_seconds)
+
+    async def until_scored(self, events: int, within_seconds: float) -> None:
+        """Every event is counted, and every account that it concerns is scored. Raises NotMeasured."""
+        await self._until(events, ("requests", "dirty"), within_seconds)
+
+    async def _until(self, events: int, queues: Sequence[str], within_seconds: float) -> None:
         progress: dict[str, Any] = {}
 
         async def applied() -> bool:
             await asyncio.sleep(LOOK_SECONDS)  # asking costs, and what it costs would be measured with the rest
             progress.update(await self.get("health", "/v1/progress"))
-            waiting = progress["waiting"]
-            return bool(progress["usage_total"] >= events and not waiting["requests"] and not waiting["dirty"])
+            return progress["usage_total"] >= events and not any(progress["waiting"][queue] for queue in queues)
 
         try:
             await eventually(applied, within_seconds=within_seconds, what="everything is applied")
@@ -71,20 +81,27 @@ class Installation:
         if progress["usage_total"] != events:
             raise NotMeasured(f"{events} events were accepted, and {progress['usage_total']} were applied")
 
+    async def read_at(self) -> dict[str, datetime]:
+        """When the transaction was committed in which health read an account's first ticket, by account."""
+        return await self._committed_at("health.occurrence", "true")
+
     async def lowered_at(self) -> dict[str, datetime]:
         """When the transaction was committed that first lowered an account's score, by account."""
-        rows = await self.owner.fetch(
-            "SELECT account_id, min(pg_xact_commit_timestamp(xmin)) AS at FROM health.score_history "
-            "WHERE workspace_id = $1 AND score < 100 GROUP BY account_id",
-            self.stage.keys.workspace,
-        )
+        return await self._committed_at("health.score_history", "score < 100")
+
+    async def _committed_at(self, table: str, wanted: str) -> dict[str, datetime]:
+        async with self._asking:
+            rows = await self.owner.fetch(
+                f"SELECT account_id, min(pg_xact_commit_timestamp(xmin)) AS at FROM {table} "
+                f"WHERE workspace_id = $1 AND {wanted} GROUP BY account_id",
+                self.stage.keys.workspace,
+            )
         return {row["account_id"]: row["at"] for row in rows}
 
     async def alerts(self) -> list[Alert]:
         """Every message that is in Slack now. Raises NotMeasured for one that the ledger does not have as sent."""
         rows = await self.owner.fetch(
-            "SELECT delivery_id, account_id, due_at, pg_xact_commit_timestamp(xmin) AS at, created_at, state "
-            "FROM notify.delivery WHERE workspace_id = $1",
+            "SELECT delivery_id, account_id, created_at, state FROM notify.delivery WHERE workspace_id = $1",
             self.stage.keys.workspace,
         )
         sent = {str(row["delivery_id"]): row for row in rows if row["state"] == "sent"}
@@ -95,7 +112,6 @@ class Installation:
         return [
             Alert(
                 account=sent[number]["account_id"],
-                read_at=sent[number]["due_at"],
                 in_ledger_at=sent[number]["created_at"],
                 slack_at=datetime.fromisoformat(message["received_at"]),
             )

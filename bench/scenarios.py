@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from bench import health, ingest, scoring
+from bench import end_to_end, health, ingest, scoring, waves
 from bench.figures import Measured
 from bench.sizes import Size
 from libs.common.errors import NotStarted
@@ -13,7 +13,13 @@ Scenario = Callable[[str, Size], Awaitable[Measured]]
 """One run: the event log's engine and how much to do, in; figures out. Raises NotStarted, and NotMeasured when what
 it was to measure did not happen."""
 
-SCENARIOS: Mapping[str, Scenario] = {"ingest": ingest.run, "health": health.run, "scoring": scoring.run}
+SCENARIOS: Mapping[str, Scenario] = {
+    "ingest": ingest.run,
+    "health": health.run,
+    "scoring": scoring.run,
+    "end_to_end": end_to_end.run,
+    "waves": waves.run,
+}
 
 
 def choose(names: Iterable[str]) -> Mapping[str, Scenario]:

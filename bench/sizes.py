@@ -26,21 +26,28 @@ class Size:
 
     end_to_end_seconds: float
     end_to_end_events_per_s: int
+    end_to_end_accounts: int
+    wave_seconds: float
+    """Of light load alone, and during each wave."""
     wave_accounts: int
     """Due all at once, as at midnight."""
+    backfill_events: int
 
 
 QUICK = Size(
     runs=1,
     ingest_warm_seconds=1,
-    ingest_seconds=3,
+    ingest_seconds=2,
     health_events=60_000,
     health_claimed_events=200_000,
     account_counts=(1_000, 10_000),
     scored_accounts=2_000,
-    end_to_end_seconds=8,
+    end_to_end_seconds=10,
     end_to_end_events_per_s=500,
+    end_to_end_accounts=500,
+    wave_seconds=6,
     wave_accounts=5_000,
+    backfill_events=30_000,
 )
 FULL = Size(
     runs=3,
@@ -50,7 +57,10 @@ FULL = Size(
     health_claimed_events=5_000_000,
     account_counts=(1_000, 10_000, 50_000),
     scored_accounts=10_000,
-    end_to_end_seconds=30,
+    end_to_end_seconds=60,
     end_to_end_events_per_s=500,
+    end_to_end_accounts=1_000,
+    wave_seconds=30,
     wave_accounts=50_000,
+    backfill_events=500_000,
 )

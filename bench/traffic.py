@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from bench.figures import NotMeasured
-from libs.common.clock import wall_now
+from libs.common.clock import Clock, WallClock, wall_now
 
 REQUESTS_PER_S = 10
 """Each with its share of the events, as the queue of an SDK is flushed."""
@@ -42,6 +42,7 @@ class Product:
     http: aiohttp.ClientSession
     url: str
     accounts: Sequence[str]
+    clock: Clock
     seed: int = 1
     accepted: int = 0
     ticketed: dict[str, datetime] = field(default_factory=dict)
@@ -51,10 +52,10 @@ class Product:
         """A group call for each account, with the traits of its tier."""
         for first in range(0, len(self.accounts), INTRODUCED_AT_ONCE):
             calls = [
-                self._call("group", account, 0, groupId=account, traits={**TIERS[n % len(TIERS)], "name": account})
+                self.call("group", account, 0, groupId=account, traits={**TIERS[n % len(TIERS)], "name": account})
                 for n, account in enumerate(self.accounts[first : first + INTRODUCED_AT_ONCE], start=first)
             ]
-            await self._post("/v1/batch", {"batch": calls}, len(calls))
+            await self.post("/v1/batch", {"batch": calls}, len(calls))
 
     async def work(self, events_per_s: float, seconds: float) -> None:
         """Everybody uses the product, in no order. Raises NotMeasured when it falls behind its plan."""
@@ -63,7 +64,7 @@ class Product:
 
         async def flush(_: int) -> None:
             calls = [
-                self._call(
+                self.call(
                     "track",
                     account := luck.choice(self.accounts),
                     luck.randrange(PEOPLE),
@@ -73,7 +74,7 @@ class Product:
                 )
                 for _ in range(size)
             ]
-            await self._post("/v1/batch", {"batch": calls}, size)
+            await self.post("/v1/batch", {"batch": calls}, size)
 
         await steadily(flush, REQUESTS_PER_S, seconds)
 
@@ -83,17 +84,25 @@ class Product:
         async def one(n: int) -> None:
             account = accounts[n]
             properties = {"priority": priority, "ticket_id": f"{account}-ticket"}
-            call = self._call("track", account, 0, event="Ticket Opened", properties=properties)
-            await self._post("/v1/track", {**call, "context": {"groupId": account}}, 1)
+            call = self.call("track", account, 0, event="Ticket Opened", properties=properties)
+            await self.post("/v1/track", {**call, "context": {"groupId": account}}, 1)
             self.ticketed[account] = wall_now()
 
         await steadily(one, per_second, len(accounts) / per_second)
 
-    def _call(self, kind: str, account: str, person: int, **fields: Any) -> dict[str, Any]:
+    def call(self, kind: str, account: str, person: int, **fields: Any) -> dict[str, Any]:
+        """As an SDK writes it, with an id of its own."""
         self._sent += 1
-        return {"type": kind, "messageId": f"bench-{self._sent:08d}", "userId": f"{account}-{person}", **fields}
+        return {
+            "type": kind,
+            "messageId": f"bench-{self._sent:08d}",
+            "userId": f"{account}-{person}",
+            "timestamp": self.clock.now().isoformat(),
+            **fields,
+        }
 
-    async def _post(self, path: str, body: Mapping[str, Any], events: int) -> None:
+    async def post(self, path: str, body: Mapping[str, Any], events: int) -> None:
+        """Raises NotMeasured for any answer but 200."""
         async with self.http.post(f"{self.url}{path}", data=json.dumps(body).encode()) as answer:
             said = await answer.read()
             if answer.status != 200 or said != b'{"success":true}':
@@ -102,11 +111,13 @@ class Product:
 
 
 @asynccontextmanager
-async def product(url: str, write_key: str, accounts: Sequence[str]) -> AsyncIterator[Product]:
-    """``url`` of ingest."""
+async def product(
+    url: str, write_key: str, accounts: Sequence[str], clock: Clock = WallClock()
+) -> AsyncIterator[Product]:
+    """``url`` of ingest; ``clock`` has the times of what happens in it."""
     headers = {"x-write-key": write_key, "content-type": "application/json"}
     async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as http:
-        yield Product(http, url, accounts)
+        yield Product(http, url, accounts, clock)
 
 
 async def steadily(send: Callable[[int], Awaitable[None]], per_second: float, seconds: float) -> None:

@@ -1,0 +1,226 @@
+"""News while a wave goes over the accounts: a backfill of history, and midnight, when every account is due.
+
+The same light load with tickets three times, alone and during each wave: from the answer 200 to the commit of the lower
+score. Midnight is made harder than it is: accounts are spread over the hour that follows it, and that hour passes at
+once, by the file that declares domain time to a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from bench.figures import Measured, NotMeasured
+from bench.installation import Installation, installation
+from bench.past import copy_account
+from bench.percentiles import latencies
+from bench.progress import tell
+from bench.sizes import Size
+from bench.stage import stage
+from bench.traffic import FEATURES, PEOPLE, Product, account_ids, product
+from libs.common.clock import Declaration, DeclaredClock, wall_now
+from services.health.domain.next_moment import SPREAD
+
+EVENTS_PER_S = 100
+TICKETS_PER_S = 5
+ACCOUNTS_PER_TICKET = 4
+"""As many for each ticket of one time; each has one at most, and there are three times."""
+PAST_ACCOUNTS = 500
+"""Whose history the backfill brings."""
+PAST_DAYS = 60
+PATTERN_EVENTS = 40
+"""In the history of the account that all those are copies of which midnight finds."""
+IMPORT_BATCH = 500
+IMPORTS_SIDE_BY_SIDE = 2
+LOOK_SECONDS = 0.25
+TICKETS_AT_LEAST = 10
+"""Accepted during a wave; a percentile of fewer says nothing."""
+READY_SECONDS = 600.0
+LOWERED_SECONDS = 120.0
+
+
+@dataclass
+class Scene:
+    """``clock_file`` declares domain time; ``untold`` are accounts that have had no ticket yet."""
+
+    here: Installation
+    customer: Product
+    clock_file: Path
+    seconds: float
+    untold: list[str] = field(default_factory=list)
+
+    @property
+    def clock(self) -> DeclaredClock:
+        return DeclaredClock(self.clock_file)
+
+    async def news(self) -> dict[datetime, timedelta]:
+        """How long each ticket took to its score, under light load, by the moment at which it was accepted."""
+        tickets = round(self.seconds * TICKETS_PER_S)
+        accounts, self.untold = self.untold[:tickets], self.untold[tickets:]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.customer.work(EVENTS_PER_S, self.seconds))
+            group.create_task(self.customer.open_tickets(accounts, "high", TICKETS_PER_S))
+        deadline = monotonic() + LOWERED_SECONDS
+        while missing := set(accounts) - (lowered := await self.here.lowered_at()).keys():
+            if monotonic() > deadline:
+                raise NotMeasured(f"{len(missing)} of {tickets} tickets have lowered no score")
+            await asyncio.sleep(LOOK_SECONDS)
+        accepted = self.customer.ticketed
+        return {accepted[account]: lowered[account] - accepted[account] for account in accounts}
+
+    async def news_while(self, goes_on: Callable[[], Awaitable[bool]]) -> list[timedelta]:
+        """The same of the tickets that were accepted before the wave was over. Raises NotMeasured when those are too
+        few."""
+        async with _watched(goes_on) as wave:
+            took = await self.news()
+        during = [long for accepted_at, long in took.items() if accepted_at <= wave.seen_at]
+        if len(during) < TICKETS_AT_LEAST:
+            raise NotMeasured(f"The wave was over after {len(during)} tickets: too small for this machine.")
+        return during
+
+
+@dataclass
+class _Wave:
+    """``seen_at``: when it was last seen to go on."""
+
+    seen_at: datetime
+
+
+@asynccontextmanager
+async def _watched(goes_on: Callable[[], Awaitable[bool]]) -> AsyncIterator[_Wave]:
+    wave = _Wave(wall_now())
+
+    async def watch() -> None:
+        while await goes_on():
+            wave.seen_at = wall_now()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    watching = asyncio.create_task(watch(), name="watch the wave")
+    try:
+        yield wave
+        if watching.done():
+            watching.result()
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
+async def run(stage_engine: str, size: Size) -> Measured:
+    async with stage(stage_engine, commit_times=True) as at:
+        clock_file = at.folder / "domain-clock.json"
+        midnight = datetime.combine(wall_now().date() - timedelta(days=1), time(), UTC)
+        _let_it_be(clock_file, midnight - SPREAD / 2)
+        accounts = account_ids(round(ACCOUNTS_PER_TICKET * size.wave_seconds * TICKETS_PER_S))
+        async with (
+            installation(at, clock_file) as here,
+            product(here.url("ingest"), at.keys.write_key, accounts, DeclaredClock(clock_file)) as live,
+        ):
+            scene = Scene(here, live, clock_file, size.wave_seconds, list(accounts))
+            await live.introduce()
+            await here.until_scored(live.accepted, READY_SECONDS)
+            alone = list((await scene.news()).values())
+            in_backfill = await _during_a_backfill(scene, size.backfill_events)
+            at_midnight, scored_per_s = await _during_midnight(scene, midnight, size.wave_accounts)
+    name = "live_accepted_to_scored"
+    found = {
+        **latencies(name, alone),
+        **latencies(f"{name}_during_backfill", in_backfill),
+        **latencies(f"{name}_during_midnight", at_midnight),
+    }
+    waves = [f"{name}_during_{wave}" for wave in ("backfill", "midnight")]
+    ratios = {f"{wave}_p99_over_alone": found[f"{wave}_p99_ms"] / found[f"{name}_p99_ms"] for wave in waves}
+    return {**found, **ratios, "midnight_scored_accounts_per_s": scored_per_s}
+
+
+def _let_it_be(clock_file: Path, moment: datetime) -> None:
+    """Domain time is ``moment`` now, and goes on as real time does."""
+    Declaration(wall_anchor=wall_now(), domain_anchor=moment, rate=1).write(clock_file)
+
+
+# --- the backfill ---
+
+
+async def _during_a_backfill(scene: Scene, events: int) -> list[timedelta]:
+    tell(f"news during a backfill of {events} events")
+    importing = asyncio.create_task(_import(scene, events), name="import")
+
+    async def goes_on() -> bool:
+        return not importing.done() or bool(
+            await scene.here.ask(
+                "SELECT EXISTS (SELECT FROM health.request WHERE lane = 'import') "
+                "OR EXISTS (SELECT FROM health.dirty WHERE lane = 'import')"
+            )
+        )
+
+    try:
+        took = await scene.news_while(goes_on)
+        await importing
+    finally:
+        importing.cancel()
+    await scene.here.until_scored(scene.customer.accepted, READY_SECONDS)
+    return took
+
+
+async def _import(scene: Scene, events: int) -> None:
+    luck = random.Random(3)  # noqa: S311 - no secret
+    now = scene.clock.now()
+    turn = asyncio.Semaphore(IMPORTS_SIDE_BY_SIDE)
+
+    async def send(calls: list[dict[str, Any]]) -> None:
+        try:
+            await scene.customer.post("/v1/import", {"batch": calls}, len(calls))
+        finally:
+            turn.release()
+
+    async with asyncio.TaskGroup() as group:
+        for first in range(0, events, IMPORT_BATCH):
+            await turn.acquire()
+            calls = [
+                _used(scene.customer, f"past-{luck.randrange(PAST_ACCOUNTS):04d}", luck, now)
+                for _ in range(min(IMPORT_BATCH, events - first))
+            ]
+            group.create_task(send(calls))
+
+
+def _used(customer: Product, account: str, luck: random.Random, until: datetime) -> dict[str, Any]:
+    at = until - timedelta(days=PAST_DAYS) * luck.random()
+    context = {"groupId": account}
+    return customer.call("track", account, luck.randrange(PEOPLE), event=luck.choice(FEATURES), context=context) | {
+        "timestamp": at.isoformat()
+    }
+
+
+# --- midnight ---
+
+
+async def _during_midnight(scene: Scene, midnight: datetime, accounts: int) -> tuple[list[timedelta], float]:
+    """The latencies, and how many accounts were scored a second meanwhile."""
+    here, customer = scene.here, scene.customer
+    luck, pattern = random.Random(4), "pattern"  # noqa: S311 - no secret
+    past = [_used(customer, pattern, luck, scene.clock.now()) for _ in range(PATTERN_EVENTS)]
+    await customer.post("/v1/import", {"batch": past}, len(past))
+    await here.until_scored(customer.accepted, READY_SECONDS)
+    await copy_account(here.owner, here.stage.keys.workspace, pattern, [f"copy-{n:05d}" for n in range(accounts)])
+    tell(f"news during the midnight of {accounts} accounts")
+
+    async def due() -> int:
+        now = scene.clock.now()
+        return int(await here.ask("SELECT count(*) FROM health.schedule WHERE due_at <= $1", now) or 0)
+
+    async def goes_on() -> bool:
+        return await due() > 0
+
+    _let_it_be(scene.clock_file, midnight + SPREAD)
+    began, due_before = monotonic(), await due()
+    if due_before < accounts:
+        raise NotMeasured(f"{due_before} accounts are due at midnight of {accounts}")
+    took = await scene.news_while(goes_on)
+    scored = due_before - await due()
+    return took, scored / (monotonic() - began)
