@@ -79,12 +79,12 @@ async def _told(here: Installation, urgent: Sequence[str]) -> Mapping[str, Alert
     other."""
 
     async def all_told() -> bool:
-        return len(await here.alerts()) >= len(urgent)
+        return await here.ask("SELECT count(settled_at) FROM notify.delivery") >= len(urgent)
 
     try:
-        await eventually(all_told, within_seconds=TOLD_SECONDS, what="Slack has every alert")
+        await eventually(all_told, within_seconds=TOLD_SECONDS, what="every alert is told")
     except AssertionError as exc:
-        raise NotMeasured(f"{len(await here.alerts())} of {len(urgent)} alerts are in Slack: {exc}") from exc
+        raise NotMeasured(f"not all of {len(urgent)} alerts were told: {exc}") from exc
     alerts = await here.alerts()
     if sorted(alert.account for alert in alerts) != sorted(urgent):
         raise NotMeasured(f"Slack has {len(alerts)} messages for {len(urgent)} urgent tickets, or of other accounts")
