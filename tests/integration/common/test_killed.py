@@ -103,15 +103,20 @@ async def test_two_processes_share_the_work(world: World) -> None:
 
 
 @pytest.mark.parametrize("place", ["before the transaction", "inside the handler"])
-@pytest.mark.parametrize("claims", [True, False], ids=["", "the compare-and-set alone"])
-async def test_frozen_overtaken_and_woken(world: World, place: str, claims: bool) -> None:
+@pytest.mark.parametrize(
+    ("compare_and_set", "claims"),
+    [(True, True), (True, False), (False, True)],
+    ids=["", "the compare-and-set alone", "the claims alone"],
+)
+async def test_frozen_overtaken_and_woken(world: World, place: str, compare_and_set: bool, claims: bool) -> None:
     """The zombie holds a batch that somebody else has processed meanwhile; then it has to do all the work again."""
+    guarded = Member(world.url, compare_and_set=compare_and_set, claims=claims)
     await publish(world.log, [telemetry(n) for n in range(100)])
-    async with alive(Member(world.url, freeze=place, claims=claims)) as zombie:
+    async with alive(dataclasses.replace(guarded, freeze=place)) as zombie:
         await publish(world.log, [telemetry(100, event="freeze")])
         await frozen(zombie)
         started = monotonic()
-        async with alive(Member(world.url, claims=claims)):
+        async with alive(guarded):
             await until_through(world)
             # Three seconds as a rule; ten when it froze in the middle of a statement.
             assert monotonic() - started < 15, "somebody else takes over"
