@@ -19,6 +19,7 @@ from libs.common.runtime import Service, run
 from libs.common.settings import CommonSettings, load
 from libs.common.topics import Topic
 from libs.common.web import Probes, make_app
+from services.health.app import BATCH_SIZE
 
 SCHEMA = "claims"
 
@@ -65,6 +66,7 @@ def compose() -> Service:
         topics=[Topic.TELEMETRY, Topic.TELEMETRY_IMPORT],
         handlings=[handles(TelemetryReceived, on_telemetry_received)],
         timekeeping=True,
+        batch_size=BATCH_SIZE,
     )
     probes = Probes(live=[consumer.live], ready=[consumer.ready])
     stopping = asyncio.Event()

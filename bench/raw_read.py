@@ -13,8 +13,7 @@ from libs.common.event_log_open import event_log
 from libs.common.observability import configure_logging
 from libs.common.settings import CommonSettings, load
 from libs.common.topics import Topic
-
-BATCH_SIZE = 500
+from services.health.app import BATCH_SIZE
 
 
 async def records_per_s(log: EventLog, count: int) -> float:

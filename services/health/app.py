@@ -24,6 +24,10 @@ from services.health.router import Router
 from services.health.score_worker import ScoreWorker
 from services.health.settings import HealthSettings
 
+BATCH_SIZE = 2000
+"""Events in one transaction at most. What a statement costs by itself, and what a batch writes to the same pages, is
+shared by so many: of a batch of 500 each event costs half as much again."""
+
 
 def compose() -> Service:
     settings = load(HealthSettings, "health")
@@ -51,6 +55,7 @@ def compose() -> Service:
         ],
         clock=clock,
         timekeeping=True,
+        batch_size=BATCH_SIZE,
     )
     relay = Relay("health", worker_db, log, lock_url=url)
     router, score_worker = Router(worker_db), ScoreWorker(worker_db, clock, rules)
