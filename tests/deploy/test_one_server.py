@@ -77,6 +77,11 @@ async def test_it_comes_up_serves_and_goes_down(server: OneServer) -> None:
     assert status == 0, said
     assert "customer-42" in said
 
+    status, said = await server.run("kizashi", "doctor", "--no-providers")
+    assert status == 0, said
+    assert "health has read " in said
+    assert "Acme is in observe" in said
+
     for name in SERVICES:
         allowed = seconds(service(name)["stop_grace_period"])
         assert await asyncio.wait_for(server.stop(name), allowed) == 0
