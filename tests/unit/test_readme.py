@@ -79,14 +79,17 @@ def test_make_targets_that_are_named_exist() -> None:
     assert named <= targets
 
 
-def test_commands_that_are_named_exist() -> None:
-    named = re.findall(r"bin/kizashi ([a-z]+)(?: ([a-z]+))?", README)
-    assert named
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_that_are_named_exist(document: Path) -> None:
+    pattern = r"(?:`|^|bin/|--rm )kizashi ([a-z]+)(?: ([a-z]+))?"
+    named = re.findall(pattern, document.read_text(), re.MULTILINE)
+    assert named or document.name != "README.md"
+    context = click.Context(main)
     for first, second in named:
-        command = main.commands[first]
-        if second:
-            assert isinstance(command, click.Group)
-            assert second in command.commands
+        command = main.get_command(context, first)
+        assert command is not None, first
+        if second and isinstance(command, click.Group):
+            assert command.get_command(context, second) is not None, f"{first} {second}"
 
 
 def test_variables_that_are_named_exist() -> None:
