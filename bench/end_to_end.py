@@ -79,7 +79,7 @@ async def _told(here: Installation, urgent: Sequence[str]) -> Mapping[str, Alert
     other."""
 
     async def all_told() -> bool:
-        return await here.ask("SELECT count(settled_at) FROM notify.delivery") >= len(urgent)
+        return bool(await here.ask("SELECT count(settled_at) >= $1 FROM notify.delivery", len(urgent)))
 
     try:
         await eventually(all_told, within_seconds=TOLD_SECONDS, what="every alert is told")

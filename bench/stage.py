@@ -34,7 +34,8 @@ STOP_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds used since the process was born, and megabytes resident now; of all its processes together."""
+    """CPU seconds used since the process was born, and megabytes resident now; of all its processes together. Of pages
+    that processes share, each has its part, so that sums are what all of them take."""
 
     cpu_seconds: float
     rss_mb: float
@@ -61,9 +62,8 @@ class Actor:
                 times = process.cpu_times()
                 seconds += times.user + times.system
                 seconds += times.children_user + times.children_system
-                # Pages that PostgreSQL's processes share are counted once.
-                memory = process.memory_full_info() if first.name() == "postgres" else process.memory_info()
-                resident += getattr(memory, "pss", memory.rss)
+                memory = process.memory_full_info()
+                resident += getattr(memory, "pss", memory.rss)  # Linux alone knows the former
         return Cost(seconds, resident / 1e6)
 
 
