@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
-from typing import TypeVar
+from time import monotonic
+from typing import Any, TypeVar
 
 from cli.doctor import (
     configuration,
@@ -29,6 +30,8 @@ from libs.common.event_log import Places
 
 LOOK_SECONDS = 10.0
 """For one look, where every single question has a shorter deadline of its own."""
+ALL_SECONDS = 40.0
+"""For all of them. What freezes in the middle of an examination makes every later look slow."""
 
 T = TypeVar("T")
 
@@ -65,6 +68,7 @@ class _Looks:
         self._settings = settings
         self._url = settings.database_url.get_secret_value()
         self._found: dict[str, list[Finding]] = {}
+        self._ends_at = monotonic() + ALL_SECONDS
 
     async def areas(self) -> list[Area]:
         async with AsyncExitStack() as stack:
@@ -84,15 +88,20 @@ class _Looks:
     def _add(self, area: str, *findings: Finding) -> None:
         self._found.setdefault(area, []).extend(findings)
 
-    async def _ask(self, area: str, what: str, question: Awaitable[T]) -> T | None:
+    async def _ask(self, area: str, what: str, question: Coroutine[Any, Any, T]) -> T | None:
         """None, and a finding, when there was no answer."""
+        seconds = min(LOOK_SECONDS, self._ends_at - monotonic())
+        if seconds <= 0:
+            question.close()
+            self._add(area, problem("unseen", f"{what}: not looked at, since all the time went into what was frozen."))
+            return None
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await question
         except NotStarted as exc:
             self._add(area, problem("unseen", str(exc)))
         except TimeoutError:
-            self._add(area, problem("unseen", f"{what} did not show within {LOOK_SECONDS:.0f} s."))
+            self._add(area, problem("unseen", f"{what}: no answer within {seconds:.0f} s."))
         except RetryLater as exc:
             self._add(area, problem("unseen", f"{what} cannot be seen: {exc}.", "Look again once it answers."))
         except Exception as exc:  # a doctor that falls ill of what it finds helps nobody
