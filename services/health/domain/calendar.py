@@ -76,7 +76,9 @@ class Calendar(ConfigModel):
         return day.weekday() in self._weekend_numbers
 
     def is_working_day(self, day: date) -> bool:
-        return not self.is_weekend(day) and day not in self._holiday_dates and f"{day:%m-%d}" not in self._yearly_days
+        if self.is_weekend(day):
+            return False
+        return day not in self._holiday_dates and (day.month, day.day) not in self._yearly_days
 
     def takes_off(self, day: date) -> bool:
         """Whether a holiday takes a day off that would be worked: one on a weekend takes nothing."""
@@ -126,8 +128,9 @@ class Calendar(ConfigModel):
         return frozenset(holiday.date for holiday in self.holidays)
 
     @cached_property
-    def _yearly_days(self) -> frozenset[str]:
-        return frozenset(holiday.day for holiday in self.yearly_holidays)
+    def _yearly_days(self) -> frozenset[tuple[int, int]]:
+        """Month and day: to format each day that is asked for would take a tenth of a scoring."""
+        return frozenset((int(holiday.day[:2]), int(holiday.day[3:])) for holiday in self.yearly_holidays)
 
 
 def _midnight_after(moment: datetime) -> datetime:
