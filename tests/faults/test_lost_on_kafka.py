@@ -31,13 +31,15 @@ from tests.faults.town import NO_ANSWER, Town
 ENGINE = Engine.KAFKA
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PLACES = [TopicPartition(Topic.TELEMETRY, partition) for partition in range(PARTITIONS)]
+RATE = 60.0
+"""Of events a second: it is not how much that matters here."""
 TRANSACTIONS = 12
 LOOK_SECONDS = 0.1
 
 
 class TestOnKafka(LostRecords):
     async def test_holes_that_a_transactional_producer_leaves_are_no_loss(self, town: Town, tell: Tell) -> None:
-        async with under_load(town) as run:
+        async with under_load(town, rate=RATE) as run:
             since, lost_before = monotonic(), await total(town, "kizashi_consumer_position_lost_total")
             over = asyncio.Event()
             watching = asyncio.create_task(assert_always_ready(town, over))
@@ -49,7 +51,7 @@ class TestOnKafka(LostRecords):
         assert town.unplanned_starts(since) == {}
 
     async def test_a_topic_is_made_again_under_running_services(self, town: Town, tell: Tell) -> None:
-        async with under_load(town) as run:
+        async with under_load(town, rate=RATE) as run:
             at = run.recorder.now()
             async with run.load.held():  # so that what the old topic held can be told
                 async with readable(town) as log:
