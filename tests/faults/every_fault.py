@@ -76,43 +76,46 @@ class EveryFault:
 
     # --- kill -9 ---
 
-    @pytest.mark.parametrize("service", POINTS_TO_DIE_AT)
-    async def test_killed_at_every_named_point(self, town: Town, tell: Tell, service: str) -> None:
-        """One point after the other, the two processes in turn."""
-        points = POINTS_TO_DIE_AT[service]
-        async with under_load(town, stories=MANY_STORIES, tell_every_seconds=1.0) as run:
+    async def test_killed_at_every_named_point(self, town: Town, tell: Tell) -> None:
+        """The services side by side; of each one point after the other, its two processes in turn."""
+
+        async def each_in_turn(run: Run, service: str, points: Sequence[str]) -> None:
             for n, point in enumerate(points):
-                member = n % MEMBERS
                 fault = KillAt(
-                    at=0, service=service, member=member, point=point, nth=1, within_seconds=COMES_THERE_SECONDS
+                    at=0, service=service, member=n % MEMBERS, point=point, nth=1, within_seconds=COMES_THERE_SECONDS
                 )
                 assert await run.strike(fault), f"{service} never came to {point}"
-        assert_all_is_well(run, tell, f"kill -9 of {service} at {len(points)} named points")
+
+        async with under_load(town, stories=MANY_STORIES, tell_every_seconds=1.0) as run, asyncio.TaskGroup() as group:
+            for service, points in POINTS_TO_DIE_AT.items():
+                group.create_task(each_in_turn(run, service, points))
+        struck = sum(map(len, POINTS_TO_DIE_AT.values()))
+        assert_all_is_well(run, tell, f"kill -9 at each of {struck} named points, services side by side")
 
     # --- zombies ---
 
-    @pytest.mark.parametrize("point", ["consumer.inside_handler", "consumer.before_commit"])
-    async def test_frozen_inside_a_transaction_past_its_session_and_back(
-        self, town: Town, tell: Tell, point: str
-    ) -> None:
-        async def freeze_at(run: Run, service: str) -> None:
-            fault = FreezeAt(
-                at=0,
-                service=service,
-                member=0,
-                point=point,
-                nth=2,
-                seconds=PAST_ITS_SESSION_SECONDS,
-                within_seconds=COMES_THERE_SECONDS,
-            )
-            assert await run.strike(fault), f"{service} never came to {point}"
+    async def test_frozen_inside_a_transaction_past_its_session_and_back(self, town: Town, tell: Tell) -> None:
+        """The services side by side, each first inside a handler and then before its commit."""
+
+        async def at_each(run: Run, service: str) -> None:
+            for point in ("consumer.inside_handler", "consumer.before_commit"):
+                fault = FreezeAt(
+                    at=0,
+                    service=service,
+                    member=0,
+                    point=point,
+                    nth=2,
+                    seconds=PAST_ITS_SESSION_SECONDS,
+                    within_seconds=COMES_THERE_SECONDS,
+                )
+                assert await run.strike(fault), f"{service} never came to {point}"
 
         async with under_load(town, stories=MANY_STORIES, tell_every_seconds=1.0) as run:
             since = monotonic()
             async with asyncio.TaskGroup() as group:
                 for service in CONSUMERS:
-                    group.create_task(freeze_at(run, service))
-        assert_all_is_well(run, tell, f"SIGSTOP at {point} past the session, and back")
+                    group.create_task(at_each(run, service))
+        assert_all_is_well(run, tell, "SIGSTOP in a handler and before a commit, past the session, and back")
         assert town.unplanned_starts(since) == {}, "who wakes up goes on"
 
     @pytest.mark.parametrize("stories", [{"high": 12, "pool": 12}, {"mail": 30}], ids=["slack", "mail"])
