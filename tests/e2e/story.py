@@ -16,7 +16,7 @@ from deploy.local.demo.world import STORY, World
 from deploy.local.terminal import Terminal
 from libs.common.clock import DeclaredClock
 from libs.common.testing import eventually
-from tests.e2e.running import STOP_SECONDS, LocalRun
+from tests.e2e.running import LocalRun
 
 DAY_SECONDS = 1.5
 
@@ -42,7 +42,7 @@ class Watching:
 
 
 async def stop_and_go_on(run: LocalRun, watching: Watching, api_key: str) -> None:
-    assert run.stop() < STOP_SECONDS
+    run.stop()
     stood = watching.clock.now()
     run.start()
     assert (await run.ready())["api_key"] == api_key
