@@ -66,6 +66,7 @@ def _as_document(report: Report, shown: Sequence[Area]) -> dict[str, object]:
                 "area": area.name,
                 "level": finding.level.value,
                 "code": finding.code,
+                "about": finding.about or None,
                 "sentence": finding.sentence,
                 "remedy": finding.remedy,
             }

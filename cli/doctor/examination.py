@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from cli.doctor import (
     configuration,
+    deliveries,
     domain_clock,
     event_log,
     providers,
@@ -152,9 +153,12 @@ class _Looks:
         names = await self._ask("workspaces", "The workspaces", workspaces.ask_workspaces(self._url))
         if names is None:
             return
+        self._add("workspaces", *workspaces.judge_workspaces(names))
         if "notify" in revisions:
-            modes = await self._ask("workspaces", "What leaves the house", workspaces.ask_deliveries(self._url, names))
-            self._add("workspaces", *(workspaces.judge_deliveries(modes) if modes is not None else ()))
+            modes = await self._ask("workspaces", "What may leave the house", deliveries.ask_modes(self._url, names))
+            self._add("workspaces", *(deliveries.judge_modes(modes) if modes is not None else ()))
+            late = await self._ask("workspaces", "What waits to leave", deliveries.ask_waiting(self._url, names))
+            self._add("workspaces", *(deliveries.judge_waiting(late) if late is not None else ()))
         if {"ingest", "health"} <= set(revisions):
             sources = await self._ask("workspaces", "The sources", workspaces.ask_sources(self._url, names))
             today = (now or wall_now()).date()

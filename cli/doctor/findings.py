@@ -15,24 +15,26 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """``code`` is stable and meant for scripts; ``remedy`` says what to do. Neither sentence holds a secret."""
+    """``code`` and ``about`` (the service, schema, workspace or source) are for scripts, and codes stay the same;
+    ``remedy`` says what to do. No sentence holds a secret."""
 
     level: Level
     code: str
     sentence: str
     remedy: str = ""
+    about: str = ""
 
 
-def ok(code: str, sentence: str) -> Finding:
-    return Finding(Level.OK, code, sentence)
+def ok(code: str, sentence: str, *, about: str = "") -> Finding:
+    return Finding(Level.OK, code, sentence, about=about)
 
 
-def warning(code: str, sentence: str, remedy: str = "") -> Finding:
-    return Finding(Level.WARNING, code, sentence, remedy)
+def warning(code: str, sentence: str, remedy: str = "", *, about: str = "") -> Finding:
+    return Finding(Level.WARNING, code, sentence, remedy, about)
 
 
-def problem(code: str, sentence: str, remedy: str = "") -> Finding:
-    return Finding(Level.PROBLEM, code, sentence, remedy)
+def problem(code: str, sentence: str, remedy: str = "", *, about: str = "") -> Finding:
+    return Finding(Level.PROBLEM, code, sentence, remedy, about)
 
 
 @dataclass(frozen=True)

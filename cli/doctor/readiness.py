@@ -59,12 +59,12 @@ def judge(service: str, address: Address, answer: Answer) -> Finding:
         sentence = f"{service} does not answer at {address.url} ({answer.why})."
         if answer.is_slow:
             remedy = "It is frozen or overloaded, or waits for something that is: mend that first, then restart it."
-            return problem("service_slow", sentence, remedy)
+            return problem("service_slow", sentence, remedy, about=service)
         if address.is_known:
-            return problem(
-                "service_away", sentence, f"Start it; its log says why it ended. Or correct {url_variable(service)}."
-            )
-        return warning("service_unseen", sentence, f"If it runs elsewhere, say where by {url_variable(service)}.")
+            remedy = f"Start it; its log says why it ended. Or correct {url_variable(service)}."
+            return problem("service_away", sentence, remedy, about=service)
+        remedy = f"If it runs elsewhere, say where by {url_variable(service)}."
+        return warning("service_unseen", sentence, remedy, about=service)
     if answer.problems:
-        return problem("service_unready", f"{service} is not ready: {'; '.join(answer.problems)}.")
-    return ok("service", f"{service} is ready at {address.url}.")
+        return problem("service_unready", f"{service} is not ready: {'; '.join(answer.problems)}.", about=service)
+    return ok("service", f"{service} is ready at {address.url}.", about=service)

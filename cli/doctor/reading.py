@@ -82,15 +82,21 @@ def _judge_identity(standing: Standing, strangers: Sequence[PartitionView]) -> I
             f"{standing.group} has read {topic} of the event log {read}, but this one is {standing.identities[topic]}.",
             "Connect the old log again by KIZASHI_LOG_URL. `kizashi log move` takes everything from there to this one; "
             "if the old one is gone for good, `kizashi log adopt` goes on without it.",
+            about=standing.group,
         )
 
 
 def _judge_stops(group: str, partitions: Sequence[PartitionView]) -> Iterator[Finding]:
     stopped = [one.stopped for one in partitions if one.stopped]
     for stop in stopped[:STOPS_SHOWN]:
-        yield problem(f"stopped_{stop.cause.value}", f"{group}: {stop.why}", stop.way_out)
+        yield problem(f"stopped_{stop.cause.value}", f"{group}: {stop.why}", stop.way_out, about=group)
     if (more := len(stopped) - STOPS_SHOWN) > 0:
-        yield problem("stopped_more", f"{group} has stopped in {more} more.", "`kizashi log status` shows all of them.")
+        yield problem(
+            "stopped_more",
+            f"{group} has stopped in {more} more.",
+            "`kizashi log status` shows all of them.",
+            about=group,
+        )
 
 
 def _judge_lag(group: str, partitions: Sequence[PartitionView]) -> Finding:
@@ -98,10 +104,11 @@ def _judge_lag(group: str, partitions: Sequence[PartitionView]) -> Finding:
     seconds = max(one.lag_seconds for one in partitions)
     if seconds < LATE_SECONDS:
         read = f"all but {counted(records, 'new record')}" if records else "everything"
-        return ok("lag", f"{group} has read {read}.")
+        return ok("lag", f"{group} has read {read}.", about=group)
     sentence = f"{group} is {counted(records, 'record')} behind; the oldest has waited for {age(seconds)}."
     remedy = f"See whether {group} runs and is ready; `kizashi log status` shows where it is late."
-    return problem("lag", sentence, remedy) if seconds >= TOO_LATE_SECONDS else warning("lag", sentence, remedy)
+    judged = problem if seconds >= TOO_LATE_SECONDS else warning
+    return judged("lag", sentence, remedy, about=group)
 
 
 def judge_backlog(group: str, backlog: Backlog) -> Iterator[Finding]:
@@ -111,11 +118,12 @@ def judge_backlog(group: str, backlog: Backlog) -> Iterator[Finding]:
             f"{age(backlog.seconds)}."
         )
         remedy = f"See whether {group} runs and the log answers; they are published by themselves then."
-        late = backlog.seconds >= TOO_LATE_SECONDS
-        yield problem("outbox", sentence, remedy) if late else warning("outbox", sentence, remedy)
+        judged = problem if backlog.seconds >= TOO_LATE_SECONDS else warning
+        yield judged("outbox", sentence, remedy, about=group)
     if backlog.letters:
         yield warning(
             "dead_letters",
             f"{group} has refused what is kept as {counted(backlog.letters, 'dead letter')}.",
             "`kizashi dlq list` says why; `kizashi dlq replay ID` gives one back once the cause is mended.",
+            about=group,
         )

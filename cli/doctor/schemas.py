@@ -59,6 +59,7 @@ def judge(revisions: Mapping[str, Revision]) -> Iterator[Finding]:
                 f"The schema {schema} is at {revision.found or 'no revision'}, and this release needs "
                 f"{revision.needed}: {schema if schema in SERVICES else 'who needs it'} does not start.",
                 MIGRATE,
+                about=schema,
             )
         elif revision.found != revision.needed:
             yield warning(
@@ -66,6 +67,7 @@ def judge(revisions: Mapping[str, Revision]) -> Iterator[Finding]:
                 f"The schema {schema} is at {revision.found}, and this kizashi, which is older, knows only "
                 f"{revision.needed}.",
                 "Ask again with the release that the services run, and replace services that are older too.",
+                about=schema,
             )
     if not any(revision.found != revision.needed for revision in revisions.values()):
         yield ok("schemas", f"All {len(revisions)} schemas are at the revision that this release expects.")

@@ -1,4 +1,4 @@
-"""What each workspace lets leave the house, and whether its sources send."""
+"""The workspaces of the installation, and whether their sources send."""
 
 from __future__ import annotations
 
@@ -13,15 +13,6 @@ from libs.common.db import Database, text
 from libs.common.errors import RetryLater
 
 SILENT_DAYS = 2
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """Of one workspace."""
-
-    workspace: str
-    is_observing: bool
-    is_killed: bool
 
 
 @dataclass(frozen=True)
@@ -46,19 +37,6 @@ async def ask_workspaces(url: str) -> Mapping[int, str]:
         async with database.transaction(numbers) as connection:
             rows = await connection.execute(text("SELECT workspace_id, name FROM workspace ORDER BY workspace_id"))
             return {row.workspace_id: plain(row.name) for row in rows}
-
-
-async def ask_deliveries(url: str, workspaces: Mapping[int, str]) -> Sequence[Delivery]:
-    async with as_role(url, reader_of("notify"), "notify") as database, database.transaction(workspaces) as connection:
-        rows = await connection.execute(text("SELECT workspace_id, mode, kill_switch FROM delivery_mode"))
-        said = {row.workspace_id: row for row in rows}
-    # Who has said nothing yet is in observe.
-    return [
-        Delivery(name, said[number].mode == "observe", said[number].kill_switch)
-        if number in said
-        else Delivery(name, True, False)
-        for number, name in workspaces.items()
-    ]
 
 
 async def ask_sources(url: str, workspaces: Mapping[int, str]) -> Sequence[Source]:
@@ -94,28 +72,13 @@ async def _last_days(database: Database, workspaces: Mapping[int, str]) -> Mappi
         return None
 
 
-def judge_deliveries(deliveries: Sequence[Delivery]) -> Iterator[Finding]:
-    if not deliveries:
+def judge_workspaces(workspaces: Mapping[int, str]) -> Iterator[Finding]:
+    if not workspaces:
         yield warning(
             "no_workspace",
             "There is no workspace yet, so nobody can send anything.",
             "Make one: python -m services.ingest.bootstrap --workspace NAME --source NAME",
         )
-    for one in deliveries:
-        if one.is_killed:
-            yield warning(
-                "killed",
-                f"The kill switch of {one.workspace} is set: nothing leaves, and nobody is told anything.",
-                "`kizashi notify kill --release` ends that.",
-            )
-        if one.is_observing:
-            yield warning(
-                "observe",
-                f"{one.workspace} is in observe: everything is decided and recorded, and nobody is told.",
-                "When you agree with what it would tell: `kizashi notify enable`.",
-            )
-        if not one.is_killed and not one.is_observing:
-            yield ok("enabled", f"{one.workspace} tells people: messages leave the house.")
 
 
 def judge_sources(sources: Sequence[Source], today: date) -> Iterator[Finding]:
@@ -127,16 +90,23 @@ def judge_sources(sources: Sequence[Source], today: date) -> Iterator[Finding]:
                 "source_importing",
                 f"{name} is importing: what it sends raises no alert.",
                 f"When its history is complete: POST /v1/sources/{one.id}/live at ingest.",
+                about=one.name,
             )
         elif not one.is_known:
-            yield ok("source", f"{name} is live; when it sent last would take too long to find out.")
+            yield ok("source", f"{name} is live; when it sent last would take too long to find out.", about=one.name)
         elif one.last_day is None:
-            yield warning("source_silent", f"{name} has sent nothing yet.", "Give its write key to the product's SDK.")
+            yield warning(
+                "source_silent",
+                f"{name} has sent nothing yet.",
+                "Give its write key to the product's SDK.",
+                about=one.name,
+            )
         elif today - one.last_day > timedelta(days=SILENT_DAYS):
             yield warning(
                 "source_silent",
                 f"{name} has sent nothing since {one.last_day}; its accounts will be called silent.",
                 "See whether the product still sends, with a write key that was not revoked.",
+                about=one.name,
             )
         else:
-            yield ok("source", f"{name} is live, and sent something on {one.last_day}.")
+            yield ok("source", f"{name} is live, and sent something on {one.last_day}.", about=one.name)

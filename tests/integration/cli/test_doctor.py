@@ -29,6 +29,11 @@ async def test_a_new_installation_has_no_problem_but_services_that_do_not_run(
         "postgres_forgets",
         "observe",
     }  # a server of tests, and a workspace that nobody enabled
+    assert {one["about"] for one in seen.document["findings"] if one["code"] == "lag"} == {
+        "health",
+        "playbook",
+        "notify",
+    }
     [observe] = seen.of("observe")
     assert "One is in observe: everything is decided and recorded, and nobody is told." in observe
     assert seen.status == 1
@@ -187,6 +192,7 @@ async def test_everything_that_waits_for_a_person_is_told_with_the_way_on(
         "INSERT INTO notify.delivery_mode (workspace_id, mode, kill_switch, slack_hourly_cap, email_hourly_cap, "
         "webhook_unknown, changed_by) VALUES (1, 'enabled', true, 1, 1, 'prefer_miss', 'test')"
     )
+    await _two_mails_wait(owner)
     seen = await doctor.look("--no-providers")
     [lost] = seen.of("stopped_lost")
     assert lost == (
@@ -207,6 +213,23 @@ async def test_everything_that_waits_for_a_person_is_told_with_the_way_on(
     assert "notify has refused what is kept as 2 dead letters." in seen.of("dead_letters")[0]
     assert "The kill switch of One is set: nothing leaves" in seen.of("killed")[0]
     assert not seen.of("observe")
+    assert seen.of("deliveries_wait")[0].startswith(
+        "2 messages of One for email should have left; the oldest has waited for 40 min (not_set_up)."
+    )
     assert "The source Web app (1) of One is importing" in seen.of("source_importing")[0]
     assert "The source iOS app (2) of One has sent nothing yet." in seen.of("source_silent")[0]
     assert set(seen.problems) == {"stopped_lost", "stopped_breaker", "another_log", "outbox", "service_away"}
+
+
+async def _two_mails_wait(owner: asyncpg.Connection) -> None:
+    await owner.execute(
+        "INSERT INTO notify.delivery (workspace_id, delivery_id, dedupe_key, account_id, run_id, playbook, tier, "
+        "channel, target, template, facts, state, last_problem, requested_at, fresh_until, due_at, expires_at) "
+        "SELECT 1, gen_random_uuid(), n::text, 'acme', 'run', 'silent', 'tech_touch', 'email', 'a@example.com', "
+        "'silent', '{}', 'pending', 'not_set_up', now(), now(), now() - n * interval '20 minutes', now() "
+        "FROM generate_series(0, 2) AS n"
+    )
+    await owner.execute(
+        "INSERT INTO notify.schedule (workspace_id, delivery_id, channel, lane, account) "
+        "SELECT workspace_id, delivery_id, channel, 1, 1 FROM notify.delivery"
+    )

@@ -9,13 +9,14 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from cli.doctor import domain_clock, kafka_topics, readiness, reading, server, workspaces
+from cli.doctor import deliveries, domain_clock, kafka_topics, readiness, reading, server, workspaces
+from cli.doctor.deliveries import Mode
 from cli.doctor.findings import Area, Finding, Level, Report, ok, problem, warning
 from cli.doctor.readiness import Answer
 from cli.doctor.reading import Backlog, Standing
 from cli.doctor.server import ROLES, Server
 from cli.doctor.surroundings import Address
-from cli.doctor.workspaces import Delivery, Source
+from cli.doctor.workspaces import Source
 from libs.common.event_log_kafka.identity import Cluster, KnownTopic
 from libs.common.event_log_kafka.topic_settings import settings_of_topics
 from libs.common.log_view import PartitionView
@@ -220,15 +221,19 @@ def test_a_source(source: Source, code: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deliveries", "codes"),
+    ("modes", "codes"),
     [
-        ([], ["no_workspace"]),
-        ([Delivery("Acme", False, False)], []),
-        ([Delivery("Acme", True, True)], ["killed", "observe"]),
+        ([Mode("Acme", False, False)], []),
+        ([Mode("Acme", True, True)], ["killed", "observe"]),
     ],
 )
-def test_what_leaves_the_house(deliveries: list[Delivery], codes: list[str]) -> None:
-    assert [code for _, code in troubles(workspaces.judge_deliveries(deliveries))] == codes
+def test_what_leaves_the_house(modes: list[Mode], codes: list[str]) -> None:
+    assert [code for _, code in troubles(deliveries.judge_modes(modes))] == codes
+
+
+def test_without_a_workspace_nobody_can_send() -> None:
+    assert troubles(workspaces.judge_workspaces({})) == [(Level.WARNING, "no_workspace")]
+    assert troubles(workspaces.judge_workspaces({1: "Acme"})) == []
 
 
 @pytest.mark.parametrize(
