@@ -12,6 +12,7 @@ _UNITS = (
     (r"_share$", "share"),
     (r"_cpu_s_per_million$", "CPU s per million"),
     (r"_cpu_s_per_million_accounts$", "CPU s per million accounts"),
+    (r"accounts(_scored)?_per_s$", "accounts/s"),
     (r"_([a-z]+)_per_s$", r"\1/s"),
     (r"_ms$", "ms"),
     (r"_count$", ""),

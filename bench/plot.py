@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from itertools import groupby
 
 from bench.figures import Figure
 from bench.table import shown
 
-WIDTH = 900
-LABELS = 360
+WIDTH = 960
+LABELS = 420
 """Where the bars begin."""
 VALUES = 110
 """What is left behind the longest bar for its value."""
@@ -28,11 +27,12 @@ FRAME = (
 
 
 def svg(figures: Sequence[Figure], title: str) -> str:
-    """Bars of one unit share a scale that begins at zero."""
-    by_unit = sorted(figures, key=lambda figure: figure.unit)
+    """Bars of one unit share a scale that begins at zero; units come in the order of the table."""
+    panels: dict[str, list[Figure]] = {}
+    for figure in figures:
+        panels.setdefault(figure.unit, []).append(figure)
     top, parts = TITLE, []
-    for unit, group in groupby(by_unit, key=lambda figure: figure.unit):
-        panel = list(group)
+    for unit, panel in panels.items():
         parts.append(f'<text x="16" y="{top + 32}" font-weight="600" fill="#1c2733">{escape(unit)}</text>\n')
         parts += _bars(panel, top + PANEL)
         top += PANEL + len(panel) * ROW

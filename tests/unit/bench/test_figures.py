@@ -39,7 +39,8 @@ def test_a_figure_that_a_run_lacks_is_left_out_of_that_run() -> None:
     [
         ("ingest_batch100_events_per_s", "events/s"),
         ("ingest_single_requests_per_s", "requests/s"),
-        ("accounts_scored_per_s", "scored/s"),
+        ("accounts_scored_per_s", "accounts/s"),
+        ("health_drain_1k_accounts_events_per_s", "events/s"),
         ("ingest_cpu_s_per_million", "CPU s per million"),
         ("accepted_to_slack_p99_ms", "ms"),
         ("health_drain_over_claims_only", "ratio"),
