@@ -24,6 +24,7 @@ from libs.common.event_log_kafka.places import Places
 from libs.common.observability import get_logger
 from libs.common.sharing import Sharing
 from libs.common.topics import PARTITIONS, Topic
+from libs.common.turns import Turns
 
 logger = get_logger(__name__)
 
@@ -108,7 +109,7 @@ class KafkaSubscription:
         self._looking: asyncio.Task[Mapping[Topic, str]] | None = None
         self._next_look = 0.0
         self._batches = 0
-        self._topic_served: dict[Topic, int] = dict.fromkeys(self._topics, 0)
+        self._turns = Turns(self._topics)
 
     async def join(self) -> None:
         """Raises RetryLater when Kafka does not answer, NotStarted when the topics are not what this release needs."""
@@ -230,10 +231,9 @@ class KafkaSubscription:
     # --- reading ---
 
     def _in_turn(self) -> Sequence[_Owned]:
-        """The partition that has waited longest first, of the topic that has: a full topic may delay another one by
-        a batch, not by twelve."""
+        """The partition that has waited longest first, of the topic whose turn it is."""
         ready = [owned for owned in self._owned.values() if not owned.paused_until]
-        return sorted(ready, key=lambda owned: (self._topic_served[owned.source.topic], owned.served))
+        return sorted(ready, key=lambda owned: (self._turns.of(owned.source.topic), owned.served))
 
     async def _wait(self, seconds: float, max_records: int) -> Batch | None:
         """Until something comes for anybody."""
@@ -282,7 +282,8 @@ class KafkaSubscription:
             return None
         owned.position = end
         self._batches += 1
-        owned.served = self._topic_served[owned.source.topic] = self._batches
+        owned.served = self._batches
+        self._turns.served(owned.source.topic, end - start)
         return Batch(owned.source, start, end, records)
 
     def _listen(self, owned: _Owned) -> None:

@@ -17,6 +17,7 @@ from libs.common.event_log_postgres.session import LogSession
 from libs.common.observability import get_logger
 from libs.common.sharing import Sharing
 from libs.common.topics import Topic
+from libs.common.turns import Turns
 
 logger = get_logger(__name__)
 
@@ -87,7 +88,7 @@ class PostgresSubscription:
         self._owned: dict[TopicPartition, _Owned] = {}
         self._committed: dict[int, int] = {}
         self._batches = 0
-        self._topic_served: dict[Topic, int] = dict.fromkeys(self._topics, 0)
+        self._turns = Turns(self._topics)
         self._next_note = self._next_poll = 0.0
         self._poll_interval = FASTEST_POLL_SECONDS
 
@@ -173,15 +174,14 @@ class PostgresSubscription:
         self._next_poll = now + self._poll_interval
 
     def _whose_turn(self) -> _Owned | None:
-        """The partition with news that has waited longest, of the topic that has: a full topic may delay another one
-        by a batch, not by twelve."""
+        """The partition with news that has waited longest, of the topic whose turn it is."""
         now = monotonic()
         ready = [owned for owned in self._owned.values() if owned.has_news(now)]
         if not ready:
             return None
-        chosen = min(ready, key=lambda owned: (self._topic_served[owned.source.topic], owned.served))
+        chosen = min(ready, key=lambda owned: (self._turns.of(owned.source.topic), owned.served))
         self._batches += 1
-        chosen.served = self._topic_served[chosen.source.topic] = self._batches
+        chosen.served = self._batches
         return chosen
 
     async def _fetch(self, owned: _Owned, max_records: int) -> Batch:
@@ -194,6 +194,7 @@ class PostgresSubscription:
             # Appends leave no holes, so more likely the records have just been dropped, and the poll will tell.
             await self._poll()
         owned.position = end
+        self._turns.served(owned.source.topic, end - start)
         return Batch(
             owned.source,
             start,
