@@ -37,7 +37,7 @@ def doctor(wants_json: bool, brief: bool, no_providers: bool) -> None:
     Exit status:
       0  no problem, though perhaps warnings
       1  a problem
-      2  nothing to look at: no database is named, and no service answers
+      2  nothing to look at: no database that can be used is named, no service answers
 
     \b
     Examples:
@@ -109,8 +109,9 @@ def _indented(sentence: str, columns: int) -> str:
 def _verdict(report: Report) -> str:
     if not report.could_look:
         return (
-            "There was nothing to look at: no database is named, and no service answers. Give this command the "
-            "environment of the services, or run it beside `make run` (KIZASHI_HOME names its folder)."
+            "Nothing but settings could be looked at: they name no database that can be used, and no service answers. "
+            "Give this command the environment of the services, or run it beside `make run` (KIZASHI_HOME names its "
+            "folder)."
         )
     problems, warnings = report.count(Level.PROBLEM), report.count(Level.WARNING)
     if not problems and not warnings:

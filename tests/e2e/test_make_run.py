@@ -108,6 +108,10 @@ async def test_without_the_demo_it_is_a_real_installation_in_observe(folder: Pat
 
 async def _use_the_command_line(run: LocalRun, database: str) -> None:
     assert "First product" in run.kizashi("sources")
+    examined = run.kizashi("doctor")  # which fails when it finds a problem
+    assert "health is ready at" in examined
+    assert "Default is in observe" in examined
+    assert "Slack lets kizashi into Local." in examined
     assert "No accounts yet" in run.kizashi("accounts")
     assert run.kizashi("notify", "mode").startswith("observe")
     assert run.kizashi("notify", "enable").startswith("enabled")

@@ -58,7 +58,7 @@ async def test_nothing_to_look_at_is_another_exit_status(doctor: Doctor) -> None
     assert seen.of("setting") == [
         "KIZASHI_DATABASE_URL is not set; see .env.example. Until then it keeps every service from starting."
     ]
-    assert "There was nothing to look at" in (await doctor.call("doctor")).output
+    assert "Nothing but settings could be looked at" in (await doctor.call("doctor")).output
 
 
 async def _alone(doctor: Doctor, url: str) -> Examined:

@@ -31,6 +31,15 @@ async def test_every_mistake_in_the_environment_is_told_and_the_rest_is_looked_a
     assert seen.of("schemas")
 
 
+async def test_settings_that_nobody_could_connect_with_come_first(owner: asyncpg.Connection, doctor: Doctor) -> None:
+    """Else it would look at another log than the one that is meant."""
+    doctor.set(KIZASHI_LOG_URL="mysql://elsewhere")
+    seen = await doctor.look("--no-providers")
+    assert seen.status == 2
+    assert seen.of("setting")[0].startswith("KIZASHI_LOG_URL is not valid: Value error, must begin with postgresql://")
+    assert not seen.of("postgres")
+
+
 async def test_a_mistake_in_config_is_told_by_file_and_line(doctor: Doctor, tmp_path: Path) -> None:
     shutil.copytree(CONFIG, tmp_path / "config")
     segments = tmp_path / "config" / "segments.yaml"
