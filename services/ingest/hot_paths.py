@@ -1,6 +1,6 @@
 """The paths that take events, in front of the FastAPI application and what it wraps around every route.
 
-Of a single call's CPU time a third went into middlewares, exit stacks and routing that these paths have no use for.
+Of the CPU time of a single call a fifth went into middlewares, exit stacks and routing that they have no use for.
 """
 
 from __future__ import annotations
