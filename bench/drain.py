@@ -43,6 +43,10 @@ class Meter:
         self._first = self._begun_at = 0.0
         self._before: Mapping[str, Cost] = {}
 
+    async def leave_no_debt(self) -> None:
+        """What was written before shall not be flushed at the expense of what is measured."""
+        await self._connection.execute("CHECKPOINT")
+
     async def begun(self) -> None:
         """Returns when the first records have been taken: the time it takes a process to start is not measured."""
         await self._until(lambda taken: taken > 0)

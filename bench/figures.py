@@ -70,3 +70,8 @@ def figures_of(runs: Iterable[Measured]) -> list[Figure]:
         for name, value in run.items():
             collected.setdefault(name, []).append(value)
     return [Figure(name, tuple(values)) for name, values in collected.items()]
+
+
+def in_thousands(count: int) -> str:
+    """For a figure's name: ``50k``."""
+    return f"{count // 1000}k" if count % 1000 == 0 else str(count)

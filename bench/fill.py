@@ -86,6 +86,5 @@ async def fill_claims(owner_url: str, schema: str, count: int) -> None:
                 count // len(days),
             )
             await connection.execute(f"ANALYZE {table}")
-        await connection.execute("CHECKPOINT")  # what was filled in shall not be written while something is measured
     finally:
         await connection.close()

@@ -13,7 +13,7 @@ import asyncpg
 
 from bench import claims_only
 from bench.drain import Drained, Meter
-from bench.figures import Measured, NotMeasured
+from bench.figures import Measured, NotMeasured, in_thousands
 from bench.fill import Crowd, fill_claims, fill_log
 from bench.progress import tell
 from bench.sizes import Size
@@ -45,13 +45,15 @@ async def run(engine: str, size: Size) -> Measured:
         "claims_only_cpu_s_per_million": claimed.cpu_s_per_million("claims"),
         "claims_only_store_cpu_s_per_million": claimed.cpu_s_per_million(*STORES),
         "raw_read_events_per_s": raw_read,
-        f"health_drain_{_short(fewest)}_accounts_events_per_s": drained.events_per_s,
+        f"health_drain_{in_thousands(fewest)}_accounts_events_per_s": drained.events_per_s,
     }
     for accounts in more:
         async with _filled(engine, size, accounts) as ready:
             larger, _ = await _health(ready, size)
-        found[f"health_drain_{_short(accounts)}_accounts_events_per_s"] = larger.events_per_s
-        found[f"health_drain_{_short(accounts)}_over_{_short(fewest)}"] = larger.events_per_s / drained.events_per_s
+        found[f"health_drain_{in_thousands(accounts)}_accounts_events_per_s"] = larger.events_per_s
+        found[f"health_drain_{in_thousands(accounts)}_over_{in_thousands(fewest)}"] = (
+            larger.events_per_s / drained.events_per_s
+        )
     return found
 
 
@@ -85,6 +87,7 @@ async def _claims_alone(made: Stage, size: Size) -> Drained:
     await claims_only.make_schema(made.owner_url)
     await fill_claims(made.owner_url, claims_only.SCHEMA, size.health_claimed_events)
     async with _meter(made, claims_only.SCHEMA) as meter:
+        await meter.leave_no_debt()
         starting = asyncio.create_task(made.start(claims_only.SCHEMA, "bench.claims_only"))
         await meter.begun()
         drained = await meter.drained(size.health_events)
@@ -95,6 +98,7 @@ async def _claims_alone(made: Stage, size: Size) -> Drained:
 async def _health(made: Stage, size: Size) -> tuple[Drained, Drained]:
     """Until nothing waits in the log, and until nothing waits for the router either."""
     async with _meter(made, "health") as meter:
+        await meter.leave_no_debt()
         starting = asyncio.create_task(made.start("health"))
         await meter.begun()
         drained = await meter.drained(size.health_events)
@@ -114,7 +118,3 @@ async def _meter(made: Stage, schema: str) -> AsyncIterator[Meter]:
         yield Meter(made, connection, schema)
     finally:
         await connection.close()
-
-
-def _short(count: int) -> str:
-    return f"{count // 1000}k" if count % 1000 == 0 else str(count)
