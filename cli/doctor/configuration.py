@@ -128,7 +128,7 @@ def look_at_files(configuration: Configuration) -> Iterator[Finding]:
 def _loaded(load: Callable[[], T], mistakes: list[Finding]) -> T | None:
     try:
         return load()
-    except NotStarted as exc:
+    except (NotStarted, OSError) as exc:
         mistakes.append(problem("config", str(exc)))
         return None
 

@@ -15,6 +15,8 @@ from cli.printing import plain
 from services.notify.settings import NotifySettings
 
 ANSWER_SECONDS = 5.0
+CLOSE_SECONDS = 0.02
+"""For asyncio to close the connection of a handshake that failed: it does so some turns of its loop later."""
 SCOPES = {"chat:write", "channels:read", "channels:history"}
 
 
@@ -94,7 +96,8 @@ async def _mail(settings: NotifySettings) -> Finding:
             await client.connect()  # greets, begins TLS and logs in
             with suppress(aiosmtplib.SMTPException, OSError):
                 await client.quit(timeout=1)
-    except (aiosmtplib.SMTPException, OSError) as exc:  # TimeoutError and ssl.SSLError are OSErrors
+    except (aiosmtplib.SMTPException, OSError, ValueError) as exc:  # TimeoutError and ssl.SSLError are OSErrors
+        await asyncio.sleep(CLOSE_SECONDS)
         return judge_mail(place, settings.notify_smtp_tls, exc)
     finally:
         if client is not None:
