@@ -77,7 +77,7 @@ async def test_without_config_it_says_where_one_comes_from(
     assert missing.startswith(f"There is no folder {tmp_path / 'config'}:")
 
 
-async def test_no_secret_is_printed_whatever_fails(
+async def test_no_secret_is_printed_though_kafka_slack_and_mail_are_away(
     owner: asyncpg.Connection, database: TestDatabase, doctor: Doctor, tmp_path: Path
 ) -> None:
     folder = tmp_path / "secrets"
