@@ -25,7 +25,8 @@ TODAY = datetime.now(UTC).date()
 
 @pytest.fixture
 async def log(database: TestDatabase) -> AsyncIterator[EventLog]:
-    made = PostgresEventLog(database.url, name="test", retention_days=7)
+    """It keeps everything: the tests drop old days themselves, and its upkeep must not be there first."""
+    made = PostgresEventLog(database.url, name="test", retention_days=3650)
     await made.open()
     yield made
     await made.close()
