@@ -12,4 +12,4 @@ async def test_every_account_is_scored_as_of_the_same_moment_after_midnight() ->
         found = await one_midnight(made, accounts=20)
 
     assert all(value > 0 for value in found.values())
-    assert {unit_of(name) for name in found} == {"scored/s", "CPU s per million accounts"}
+    assert {unit_of(name) for name in found} == {"accounts/s", "CPU s per million accounts"}
