@@ -35,7 +35,7 @@ ACCOUNTS_PER_TICKET = 4
 PAST_ACCOUNTS = 500
 """Whose history the backfill brings."""
 PAST_DAYS = 60
-PATTERN_EVENTS = 40
+PATTERN_EVENTS = 20
 """In the history of the account that all those are copies of which midnight finds."""
 IMPORT_BATCH = 500
 IMPORTS_SIDE_BY_SIDE = 2

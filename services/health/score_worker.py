@@ -64,8 +64,8 @@ class Pace:
     """``news_settles``: real time from the first news of an account to its scoring, which further news does not
     postpone; ``urgent_settles`` that of news which can lower a score at once. ``rests_for``: an account rests for so
     many times as long as its scoring took, so that expensive ones leave room for the others. ``usage_rests_for``: so
-    do all accounts together that have no other news than usage. It moves scores by days, not by seconds, and under
-    constant traffic scoring each of them again at once would take all there is."""
+    do all accounts together that have no other news than usage, or than history. Usage moves scores by days, not by
+    seconds, and under constant traffic scoring each of them again at once would take all there is."""
 
     urgent_settles: timedelta = timedelta(seconds=0.25)
     news_settles: timedelta = timedelta(seconds=1)
@@ -131,12 +131,13 @@ class ScoreWorker:
 
     def _let_usage_rest(self, scored: Sequence[Candidate], took: float) -> None:
         """``took`` seconds, of which usage is taken to have had its share."""
-        if usage := sum(one.cause is Cause.NEWS for one in scored):
+        if usage := sum(one.cause in (Cause.NEWS, Cause.IMPORT) for one in scored):
             self._usage_rests_until = monotonic() + self._pace.usage_rests_for * took * usage / len(scored)
 
     async def _candidates(self, connection: AsyncConnection, reached: Frontier) -> list[Candidate]:
         """The accounts of a round: of each cause its share, then what is left of the round."""
         waiting: dict[Cause, Sequence[AccountKey]] = {cause: () for cause in Cause}
+        usage_rests = monotonic() < self._usage_rests_until
 
         async def with_news(lane: Lane, as_of: datetime) -> list[AccountKey]:
             settles = self._pace.urgent_settles if lane is Lane.URGENT else self._pace.news_settles
@@ -144,14 +145,15 @@ class ScoreWorker:
 
         if reached.live is not None:
             waiting[Cause.URGENT] = await with_news(Lane.URGENT, reached.live)
-            if monotonic() >= self._usage_rests_until:
+            if not usage_rests:
                 waiting[Cause.NEWS] = await with_news(Lane.LIVE, reached.live)
         if reached.everything is not None:
             waiting[Cause.TIME] = await schedule.due(connection, reached.everything, ROUND)
-            waiting[Cause.IMPORT] = [
-                *await with_news(Lane.BASELINE, reached.everything),
-                *await with_news(Lane.IMPORT, reached.everything),
-            ]
+            if not usage_rests:
+                waiting[Cause.IMPORT] = [
+                    *await with_news(Lane.BASELINE, reached.everything),
+                    *await with_news(Lane.IMPORT, reached.everything),
+                ]
         return deal(waiting)
 
     async def _score_or_set_aside(self, candidate: Candidate, reached: Frontier) -> bool:
