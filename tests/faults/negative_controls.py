@@ -107,8 +107,6 @@ class NegativeControls:
         messages = [finding.subject.split(", ") for finding in doubled]
         beyond = [ids for ids in messages if counted[names[ids[0]]] > sum(on_log[one] for one in ids)]
         assert beyond, list(map(str, doubled))
-            map(str, doubled)
-        )
 
     async def test_slack_sdk_with_its_default_retries_tells_twice(self, town: Town) -> None:
         history, twice = await caught(town, "slack-default-retries")
