@@ -113,11 +113,16 @@ def _reason(reason: Reason, words: Words) -> str:
 def _footer(delivery: Delivery, words: Words) -> str:
     return words.footer.format(
         playbook=quoted(delivery.playbook),
-        tier=quoted(delivery.tier),
-        segment=quoted(delivery.facts.segment),
-        stage=quoted(delivery.facts.stage),
+        tier=_spoken(delivery.tier),
+        segment=_spoken(delivery.facts.segment),
+        stage=_spoken(delivery.facts.stage),
         day=words.date(delivery.requested_at.date()),
     )
+
+
+def _spoken(name: str) -> str:
+    """``high_touch`` is a name in a file; people say high touch."""
+    return quoted(name.replace("_", " "))
 
 
 def _section(text: str) -> Block:

@@ -126,6 +126,7 @@ def test_an_alert_has_what_a_csm_acts_on() -> None:
         "`███▇▅▃▂▁`  420 → 20",
         "*What to do next*\n1. Look at who stopped",
         "Call Ken Abe this week",
+        "enterprise · adoption · high touch · playbook usage-decline",
     ]:
         assert expected in everything
     assert message.text.startswith("🔴 Example &amp; Sons: green → red · Active users: 4 of 30")
