@@ -4,7 +4,7 @@ event log's broker in ``broker``. Both keep their data and their address."""
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import signal
 from pathlib import Path
 from typing import Protocol
@@ -67,8 +67,7 @@ class Postgres:
 async def freeze(dependency: Dependency) -> None:
     """All its processes: a server whose first process stands still goes on serving who is connected already. Returns
     when it stands still; a signal takes its time with many threads on a busy machine."""
-    for process in _family(dependency.pid):
-        os.kill(process.pid, signal.SIGSTOP)
+    _send(dependency, signal.SIGSTOP)
 
     async def stands_still() -> bool:
         return not is_at_work(dependency)
@@ -77,8 +76,7 @@ async def freeze(dependency: Dependency) -> None:
 
 
 def thaw(dependency: Dependency) -> None:
-    for process in _family(dependency.pid):
-        os.kill(process.pid, signal.SIGCONT)
+    _send(dependency, signal.SIGCONT)
 
 
 def is_at_work(dependency: Dependency) -> bool:
@@ -89,6 +87,12 @@ def is_at_work(dependency: Dependency) -> bool:
         return False
 
 
+def _send(dependency: Dependency, number: signal.Signals) -> None:
+    for process in _family(dependency.pid):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a connection of PostgreSQL's has just ended
+            process.send_signal(number)
+
+
 def _family(pid: int) -> list[psutil.Process]:
     first = psutil.Process(pid)
     return [first, *first.children(recursive=True)]
@@ -96,5 +100,6 @@ def _family(pid: int) -> list[psutil.Process]:
 
 def _kill(processes: list[psutil.Process]) -> None:
     for process in processes:  # the first one first, else it would start the others again
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(processes, timeout=10)
