@@ -170,18 +170,31 @@ class Installation:
         """Some events are through, some wait in each topic, some in the outbox; then everything stops."""
         world = self.world
         relay = Relay("tally", world.worker, world.log, world.url)
-        await self.publish(EVENTS)
+        part = EVENTS // 3
+        await self.publish(part)
         async with world.running(
             tally(world.log, world.worker, batch_size=10), relay, echo(world.log, self.echo_worker)
         ):
-            await self.effects("echo", EVENTS // 6)
+            await self.effects("echo", part // 2)
+
+        await self.publish(part)
         async with world.running(tally(world.log, world.worker, batch_size=10), relay):
-            await self.effects("tally", EVENTS // 3)
+
+            async def some_wait_for_echo() -> bool:
+                return await self.waiting(Topic.TOUCHES) > 0
+
+            await eventually(some_wait_for_echo, within_seconds=20)
+
+        await self.publish(part)
         async with world.running(tally(world.log, world.worker, batch_size=10)):
-            await self.effects("tally", EVENTS // 2)
+
+            async def some_wait_in_the_outbox() -> bool:
+                return bool(await world.ask("SELECT count(*) > 0 FROM tally.outbox"))
+
+            await eventually(some_wait_in_the_outbox, within_seconds=20)
+
         await self.publish(EVENTS // 10)
         await world.log.append(Topic.TELEMETRY_DLQ, [Record(b"1:x", b"rejected", {"reason": b"no"})], 3)
-        assert await world.ask("SELECT count(*) FROM tally.outbox") > 0
         assert await self.waiting(Topic.TELEMETRY) > 0
         assert await self.waiting(Topic.TOUCHES) > 0
         await self.stop()
