@@ -36,7 +36,12 @@ def adopt(yes: bool) -> None:
     try:
         settings = load(_LogSettings)
         owner_url = owner_database_url()
-        url = settings.log_url.get_secret_value() if settings.log_url else owner_url
+        if settings.log_url is None:
+            raise NotStarted(
+                "KIZASHI_LOG_URL is not set: name the log to go on with, also when it is in PostgreSQL; every position "
+                "that belongs to another one begins anew."
+            )
+        url = settings.log_url.get_secret_value()
         adoption = LogAdoption(owner_url, partial(origin, url, owner_url, settings.kafka_access), tell=line)
         if not asyncio.run(adoption.describe()):
             return

@@ -10,7 +10,7 @@ from functools import partial
 from cli.doctor import kafka_topics
 from cli.doctor.configuration import InstallationSettings
 from cli.doctor.findings import Finding, Level, ok, problem
-from cli.doctor.server import place_of
+from libs.common.database_urls import place_of
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import Places
 from libs.common.event_log_kafka.access import KafkaAccess

@@ -39,7 +39,7 @@ async def _slack(settings: NotifySettings) -> Finding:
         async with asyncio.timeout(ANSWER_SECONDS), httpx.AsyncClient(timeout=ANSWER_SECONDS) as http:
             answer = await http.post(url, headers={"Authorization": f"Bearer {token.get_secret_value()}"})
             said = answer.json()
-    except (httpx.HTTPError, TimeoutError, ValueError) as exc:
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as exc:
         why = "no answer in time" if isinstance(exc, TimeoutError) else type(exc).__name__
         return problem(
             "slack_away", f"Slack does not answer at {settings.notify_slack_api_url} ({why}).", "Mend the way out."

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
 from cli.doctor.findings import Finding, ok, problem, warning
 from libs.common.clock import wall_now
+from libs.common.database_urls import place_of
 from libs.common.db import DRIVER_ERRORS, asyncpg_url
 from libs.common.errors import NotStarted
 from libs.common.settings import SERVICES
@@ -39,14 +39,6 @@ class Server:
     off: Sequence[str]
     ahead: timedelta
     round_trip: timedelta
-
-
-def place_of(url: str) -> str:
-    """«localhost:5432/kizashi»: the address without whatever may be a secret."""
-    parts = urlsplit(url)
-    host = parts.hostname or parse_qs(parts.query).get("host", ["this machine"])[0]
-    port = f":{parts.port}" if parts.port else ""
-    return f"{host}{port}/{parts.path.lstrip('/')}"
 
 
 async def ask(url: str) -> Server:

@@ -188,7 +188,8 @@ class Consumer:
         else:
             self._retries.succeeded(source)
             self._stops.remove(source)
-            self._batch_size = min(self._batch_size * 2, self._largest_batch)
+            # Step by step: doubled, a machine that is too slow for the largest would fail at every other batch.
+            self._batch_size = min(self._batch_size + max(1, self._largest_batch // 20), self._largest_batch)
             await subscription.commit(source, batch.end)
 
     # --- lost positions, and positions that an operator moved ---

@@ -65,12 +65,14 @@ class Pace:
     postpone; ``urgent_settles`` that of news which can lower a score at once. ``rests_for``: an account rests for so
     many times as long as its scoring took, so that expensive ones leave room for the others. ``usage_rests_for``: so
     do all accounts together that have no other news than usage, or than history. Usage moves scores by days, not by
-    seconds, and under constant traffic scoring each of them again at once would take all there is."""
+    seconds, and under constant traffic scoring each of them again at once would take all there is. But one scoring that
+    hangs must not silence it: ``usage_rests_most``."""
 
     urgent_settles: timedelta = timedelta(seconds=0.25)
     news_settles: timedelta = timedelta(seconds=1)
     rests_for: float = 3
     usage_rests_for: float = 1
+    usage_rests_most: timedelta = timedelta(seconds=2)
 
 
 class Candidate(NamedTuple):
@@ -87,7 +89,7 @@ class ScoreWorker:
         self._rules = rules
         self._pace = pace
         self._turned_at = monotonic()
-        self._usage_rests_until = 0.0
+        self._rests_until = {Cause.NEWS: 0.0, Cause.IMPORT: 0.0}
         self._tries: dict[AccountKey, int] = {}
         self._activity_digest = _digest_of(rules.model.activity)
 
@@ -126,18 +128,20 @@ class ScoreWorker:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        self._let_usage_rest(candidates, monotonic() - began)
+        self._let_rest(candidates, monotonic() - began)
         return sum(outcome is True for outcome in outcomes)
 
-    def _let_usage_rest(self, scored: Sequence[Candidate], took: float) -> None:
-        """``took`` seconds, of which usage is taken to have had its share."""
-        if usage := sum(one.cause in (Cause.NEWS, Cause.IMPORT) for one in scored):
-            self._usage_rests_until = monotonic() + self._pace.usage_rests_for * took * usage / len(scored)
+    def _let_rest(self, scored: Sequence[Candidate], took: float) -> None:
+        """``took`` seconds, of which each cause is taken to have had its share."""
+        for cause in self._rests_until:
+            if count := sum(one.cause is cause for one in scored):
+                rest = took * count / len(scored) * self._pace.usage_rests_for
+                self._rests_until[cause] = monotonic() + min(rest, self._pace.usage_rests_most.total_seconds())
 
     async def _candidates(self, connection: AsyncConnection, reached: Frontier) -> list[Candidate]:
         """The accounts of a round: of each cause its share, then what is left of the round."""
         waiting: dict[Cause, Sequence[AccountKey]] = {cause: () for cause in Cause}
-        usage_rests = monotonic() < self._usage_rests_until
+        now = monotonic()
 
         async def with_news(lane: Lane, as_of: datetime) -> list[AccountKey]:
             settles = self._pace.urgent_settles if lane is Lane.URGENT else self._pace.news_settles
@@ -145,11 +149,11 @@ class ScoreWorker:
 
         if reached.live is not None:
             waiting[Cause.URGENT] = await with_news(Lane.URGENT, reached.live)
-            if not usage_rests:
+            if now >= self._rests_until[Cause.NEWS]:
                 waiting[Cause.NEWS] = await with_news(Lane.LIVE, reached.live)
         if reached.everything is not None:
             waiting[Cause.TIME] = await schedule.due(connection, reached.everything, ROUND)
-            if not usage_rests:
+            if now >= self._rests_until[Cause.IMPORT]:
                 waiting[Cause.IMPORT] = [
                     *await with_news(Lane.BASELINE, reached.everything),
                     *await with_news(Lane.IMPORT, reached.everything),

@@ -33,6 +33,14 @@ class _LeasedRequest(aiohttp.ClientRequest):
     its own, and a process may freeze between the two.
     """
 
+    _ran_out: LeaseRanOut | None = None
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        response = await super().send(conn)
+        if self._ran_out is not None:  # Python 3.12 writes within this call, and nobody has begun to wait
+            raise self._ran_out
+        return response
+
     async def write_bytes(
         self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
     ) -> None:
@@ -42,7 +50,8 @@ class _LeasedRequest(aiohttp.ClientRequest):
             try:
                 lease.leave()
             except LeaseRanOut as exc:
-                # Whoever waits for the answer learns it from the connection; nobody waits for this task.
+                self._ran_out = exc
+                # Whoever waits for the answer already learns it from the connection; nobody waits for this task.
                 if conn.protocol is not None:
                     conn.protocol.set_exception(exc)
                 conn.close()

@@ -94,7 +94,8 @@ async def facts_are_on_their_way(connection: AsyncConnection, switch: Switch) ->
     """Whether facts that were read before the switch still wait for a router, or for one to commit."""
     found = await connection.execute(
         text(
-            "SELECT EXISTS (SELECT FROM request WHERE lane <> 'baseline' AND id < :last AND workspace_id = :workspace)"
+            "SELECT EXISTS (SELECT FROM request WHERE lane IN ('urgent', 'live', 'import') AND id < :last "
+            "AND workspace_id = :workspace)"
         ),
         {"last": switch.last, "workspace": switch.workspace},
     )

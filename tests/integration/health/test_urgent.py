@@ -48,7 +48,7 @@ async def test_a_ticket_takes_the_usage_of_its_account_along(here: World) -> Non
 
 async def test_usage_rests_after_its_turn_and_a_ticket_does_not(here: World) -> None:
     await here.establish("acme", "bolt", "carl")
-    worker = _worker(here, replace(IMPATIENT, usage_rests_for=1_000_000))
+    worker = _worker(here, replace(IMPATIENT, usage_rests_for=1_000_000, usage_rests_most=HOUR))
     await _use(here, "acme")
     assert await worker.score_round() == 1
     await _use(here, "bolt")
@@ -56,3 +56,12 @@ async def test_usage_rests_after_its_turn_and_a_ticket_does_not(here: World) -> 
     await _open_ticket(here, "carl")
     assert await worker.score_round() == 1
     assert await _with_news(here) == {"bolt"}
+
+
+async def test_one_scoring_that_hangs_does_not_silence_usage(here: World) -> None:
+    await here.establish("acme", "bolt")
+    worker = _worker(here, replace(IMPATIENT, usage_rests_for=1_000_000, usage_rests_most=timedelta(0)))
+    await _use(here, "acme")
+    assert await worker.score_round() == 1
+    await _use(here, "bolt")
+    assert await worker.score_round() == 1
