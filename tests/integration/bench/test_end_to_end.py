@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from bench import end_to_end, waves
 from bench.figures import unit_of
 from bench.sizes import QUICK
@@ -27,7 +29,7 @@ async def test_every_ticket_is_followed_to_its_score_and_to_slack() -> None:
     assert 0 < found["accepted_to_read_p50_ms"] < found["accepted_to_scored_p50_ms"] < found["accepted_to_slack_p50_ms"]
     parts = [f"end_to_end_{name}" for name in ("ingest", "health", "playbook", "notify", "postgres")]
     assert all(found[f"{part}_cpu_s_per_million"] > 0 for part in parts)
-    assert found["rss_mb_total"] == sum(found[f"{part}_rss_mb"] for part in parts)
+    assert found["rss_mb_total"] == pytest.approx(sum(found[f"{part}_rss_mb"] for part in parts))
 
 
 async def test_tickets_are_scored_alone_and_during_both_waves() -> None:
