@@ -48,7 +48,7 @@ towns: $(INSTALLED) ## Two of every service on each engine, struck by every name
 faults: $(INSTALLED) ## Random faults under load: nothing lost, nobody told twice (SEED=1 COUNT=1 LOG=both)
 	@exec $(BIN)/python -m tests.faults --seed $(or $(SEED),1) --count $(or $(COUNT),1) --log $(or $(LOG),both)
 
-bench: $(INSTALLED) ## How fast, at what cost (LOG=kafka, QUICK=1 under two minutes, ONLY=ingest, PLOT=1 into docs)
+bench: $(INSTALLED) ## How fast, at what cost (LOG=kafka, QUICK=1: one short run, ONLY=ingest, PLOT=1 into docs)
 	@$(BIN)/python -m bench --log $(or $(LOG),postgres) $(if $(filter 1,$(QUICK)),--quick) $(if $(ONLY),--only $(ONLY)) \
 		$(if $(filter 1,$(PLOT)),--plot)
 

@@ -50,7 +50,7 @@ async def _until_told_to_stop(work: Coroutine[object, object, list[Figure]]) -> 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m bench", description="How fast Kizashi is on this machine.")
     options.add_argument("--log", choices=("postgres", "kafka"), default="postgres", help="engine of the event log")
-    options.add_argument("--quick", action="store_true", help="one short run, under two minutes")
+    options.add_argument("--quick", action="store_true", help="one short run")
     options.add_argument("--only", default="", metavar="NAME,…", help=f"some of {', '.join(SCENARIOS)}")
     options.add_argument("--plot", action="store_true", help="draw the figures into docs/bench-<engine>.svg")
     arguments = options.parse_args()
