@@ -86,12 +86,12 @@ def routes(database: Database, log: EventLog, clock: Clock) -> APIRouter:
 
     @router.post("/{source_id}/live", summary="Its history is complete: from now on it may raise alerts")
     async def mark_live(source_id: SourceId, who: Principal = admin) -> SourceAnswer:
-        """Can be repeated, also after a 503."""
+        """Can be repeated: after a 503, and when the event log lost records, of which this may have been one."""
         async with database.transaction([who.workspace]) as connection:
             found = await store.source(connection, who.workspace, source_id)
+        at = clock.now()
+        await announce(log, who.workspace, source_id, at)
         if found.state is SourceState.IMPORTING:
-            at = clock.now()
-            await announce(log, who.workspace, source_id, at)
             async with database.transaction([who.workspace]) as connection:
                 found = await store.mark_live(connection, who.workspace, source_id, at)
         return SourceAnswer.model_validate(found)
