@@ -98,6 +98,10 @@ async def test_nothing_is_adopted_while_a_move_is_under_way(world: World, adopti
 
 def test_the_command(database: TestDatabase) -> None:
     """Of an installation that has read nothing yet; the faults' town adopts a topic that was made again."""
-    answer = CliRunner().invoke(main, ["log", "adopt"], env={OWNER_URL: database.owner_url, "KIZASHI_LOG_URL": None})
+    environment = {OWNER_URL: database.owner_url, "KIZASHI_LOG_URL": None}
+    answer = CliRunner().invoke(main, ["log", "adopt"], env=environment)
+    assert answer.exit_code == 1
+    assert "KIZASHI_LOG_URL is not set: name the log to go on with" in answer.output
+    answer = CliRunner().invoke(main, ["log", "adopt"], env={**environment, "KIZASHI_LOG_URL": database.url})
     assert answer.exit_code == 0, answer.output
     assert answer.output.startswith("Every position belongs to the log at ")

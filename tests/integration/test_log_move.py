@@ -170,7 +170,7 @@ class Installation:
         """Some events are through, some wait in each topic, some in the outbox; then everything stops."""
         world = self.world
         relay = Relay("tally", world.worker, world.log, world.url)
-        part = EVENTS // 3
+        part = EVENTS // 6
         await self.publish(part)
         async with world.running(
             tally(world.log, world.worker, batch_size=10), relay, echo(world.log, self.echo_worker)
@@ -193,7 +193,7 @@ class Installation:
 
             await eventually(some_wait_in_the_outbox, within_seconds=20)
 
-        await self.publish(EVENTS // 10)
+        await self.publish(EVENTS // 2)
         await world.log.append(Topic.TELEMETRY_DLQ, [Record(b"1:x", b"rejected", {"reason": b"no"})], 3)
         assert await self.waiting(Topic.TELEMETRY) > 0
         assert await self.waiting(Topic.TOUCHES) > 0
