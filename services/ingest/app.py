@@ -18,14 +18,17 @@ from libs.common.observability import configure_logging
 from libs.common.runtime import Service
 from libs.common.settings import load
 from libs.common.web import Probes, error_response, make_app
-from services.ingest import api, store
-from services.ingest.collector import ALL_PATHS, Collector
+from services.ingest import api
+from services.ingest.admission import Admission
+from services.ingest.collector import Collector
 from services.ingest.cors import Cors
 from services.ingest.hot_paths import HotPaths
 from services.ingest.openapi import document_hot_paths
+from services.ingest.paths import ALL_PATHS
 from services.ingest.pressure import InFlight, NotNow
 from services.ingest.publisher import Publisher
 from services.ingest.settings import IngestSettings
+from services.ingest.store.write_keys import owner_of_key
 from services.ingest.write_keys import KeyOwner, WriteKeys
 
 
@@ -53,6 +56,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
     probes = Probes(ready=[publisher.ready])
     collector = Collector(
         keys=WriteKeys(partial(_owner_of_key, key_database), settings.ingest_key_cache_seconds),
+        admission=Admission(),
         publisher=publisher,
         in_flight=InFlight(settings.ingest_in_flight_limit_bytes),
         clock=clock,
@@ -85,7 +89,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
 
 async def _owner_of_key(database: Database, secret_hash: bytes) -> KeyOwner | None:
     async with database.transaction() as connection:
-        return await store.owner_of_key(connection, secret_hash)
+        return await owner_of_key(connection, secret_hash)
 
 
 def _answer_not_now(app: FastAPI) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,12 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 from libs.common.clock import Clock, wall_now
 from libs.common.errors import Refused
-from libs.common.events import TelemetryKind
 from libs.common.web import Probes
+from services.ingest.admission import Admission
 from services.ingest.bodies import ClientLeft, read_body
 from services.ingest.domain.acceptance import Arrival, Limits, Outcome, accept
 from services.ingest.domain.accounts import AccountNames
-from services.ingest.domain.documents import Document, read_batch, read_single
+from services.ingest.domain.documents import Document
+from services.ingest.paths import PATHS, Meaning
 from services.ingest.pressure import InFlight, NotNow
 from services.ingest.publisher import TOO_MANY, Publisher
 from services.ingest.write_keys import KeyOwner, WriteKeys, shown_as_bearer, shown_before_the_body
@@ -29,31 +29,12 @@ LISTED_ERRORS = 100
 """Rejected events that an answer names; the rest it counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a path says about the body: the kind of its one event, or None for a batch; whether it is history."""
-
-    kind: TelemetryKind | None = None
-    historical: bool = False
-
-
-PATHS: Mapping[str, Meaning] = {
-    "/v1/batch": Meaning(),
-    "/v1/b": Meaning(),
-    "/v1/import": Meaning(historical=True),
-    **{f"/v1/{kind}": Meaning(kind) for kind in TelemetryKind},
-    **{f"/v1/{kind[0]}": Meaning(kind) for kind in TelemetryKind},
-}
-"""With a trailing slash they mean the same: a redirect would count as delivered with some clients."""
-
-ALL_PATHS = frozenset(path + slash for path in PATHS for slash in ("", "/"))
-
-
 @dataclass(frozen=True)
 class Collector:
     """Takes bodies, whatever path they come by."""
 
     keys: WriteKeys
+    admission: Admission
     publisher: Publisher
     in_flight: InFlight
     clock: Clock
@@ -77,33 +58,39 @@ class Collector:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         shown = shown_before_the_body(headers, scope["query_string"])
         owner = await self.keys.owner(shown) if shown else None
+        if owner:
+            self.admission.at_the_door(owner, headers)
         with self.in_flight.request() as share:
             body = await read_body(
                 receive,
                 content_length=headers.get(b"content-length", b""),
                 content_encoding=headers.get(b"content-encoding", b""),
-                limit_bytes=self.single_limit_bytes if meaning.kind else self.batch_limit_bytes,
+                limit_bytes=self.single_limit_bytes if meaning.single else self.batch_limit_bytes,
                 share=share,
             )
-            document = read_single(body) if meaning.kind else read_batch(body)
+            document = meaning.read(body, headers)
             del body
-            owner = owner or await self.keys.owner(document.write_key or shown_as_bearer(headers))
+            if owner is None:
+                owner = await self.keys.owner(document.write_key or shown_as_bearer(headers))
+                self.admission.at_the_door(owner, headers)
             strict = headers.get(b"x-strict-mode") == b"1"
             return await self._decide(document, owner, meaning, strict)
 
     async def _decide(self, document: Document, owner: KeyOwner, meaning: Meaning, strict: bool) -> bytes:
+        historical = meaning.historical or document.historical
+        self.admission.take(owner, len(document.events), historical)
         wall = wall_now()
         arrival = Arrival(
             workspace=owner.workspace,
             source=owner.source,
             kind=meaning.kind,
-            historical=meaning.historical or document.historical,
+            historical=historical,
             received_at=self.clock.now(),
             wall_now=wall,
             fresh_id=lambda: time_ordered_id(wall),
         )
         outcome = accept(document, arrival, self.limits, self.names)
-        if strict and meaning.kind is None and outcome.rejected:
+        if strict and not meaning.single and outcome.rejected:
             raise Refused(
                 400,
                 "strict_mode",
@@ -114,7 +101,7 @@ class Collector:
         await self.publisher.publish(outcome, arrival)
         if not outcome.rejected:
             return _SUCCESS
-        if meaning.kind is not None:
+        if meaning.single:
             reject = outcome.rejects[0]
             raise Refused(400, reject.code, reject.message)
         return msgspec.json.encode(
@@ -151,7 +138,7 @@ class _Endpoint:
         except ClientLeft:
             return
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": self._meaning.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.ingest.collector import PATHS, Meaning
+from services.ingest.paths import PATHS, Meaning
 
 _ID = {"type": ["string", "number", "null"]}
 _TIME = {"type": "string", "format": "date-time"}
@@ -116,7 +116,7 @@ def _operation(path: str, meaning: Meaning) -> dict[str, Any]:
     return {
         "tags": ["telemetry"],
         "summary": summary + (", as history" if meaning.historical else ""),
-        "operationId": "take_" + path.removeprefix("/v1/"),
+        "operationId": "take_" + path.strip("/").replace("/", "_"),
         "description": "200 means durable. Any Content-Type; gzip and deflate are taken. `X-Strict-Mode: 1` turns "
         "partial acceptance into a 400.",
         "security": [{"Write key": []}],

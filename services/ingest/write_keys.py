@@ -26,8 +26,14 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class KeyOwner:
+    """Whose a key is and what it may do. ``origins`` are the pages that may use it, none for all;
+    ``events_per_s`` None leaves the quota to the installation."""
+
     workspace: int
     source: int
+    key_id: str
+    events_per_s: int | None = None
+    origins: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ class WriteKeys:
             )
         found = await self._owner_of(hash_of(key)) if len(key) <= LONGEST else None
         if found is None:
-            raise Refused(401, "unknown_write_key", "This write key is unknown or revoked.")
+            raise Refused(401, "unknown_write_key", "This write key is unknown, expired or revoked.")
         return found
 
     async def _owner_of(self, number: bytes) -> KeyOwner | None:

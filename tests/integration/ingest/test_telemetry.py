@@ -20,7 +20,7 @@ from libs.common.events import TelemetryReceived
 from libs.common.runtime import Service
 from libs.common.testing import eventually
 from libs.common.topics import Topic
-from services.ingest.collector import ALL_PATHS, PATHS
+from services.ingest.paths import ALL_PATHS, PATHS
 from tests.integration.ingest.conftest import Tenant, events, records
 
 CALL = {"event": "Report Exported", "userId": "u1", "previousId": "u0", "groupId": "acme"}

@@ -86,14 +86,14 @@ def table() -> KeyTable:
 
 async def test_a_known_key_is_asked_for_once(table: KeyTable) -> None:
     made = new_write_key()
-    table.owners[made.secret_hash] = KeyOwner(1, 2)
+    table.owners[made.secret_hash] = KeyOwner(1, 2, "k1")
     keys = WriteKeys(table.find, remember_seconds=60)
     table.answers.clear()
     asking = [asyncio.create_task(keys.owner(made.key)) for _ in range(20)]
     await asyncio.wait(asking, timeout=0.01)
     table.answers.set()
-    assert {await one for one in asking} == {KeyOwner(1, 2)}
-    assert await keys.owner(made.key) == KeyOwner(1, 2)
+    assert {await one for one in asking} == {KeyOwner(1, 2, "k1")}
+    assert await keys.owner(made.key) == KeyOwner(1, 2, "k1")
     assert table.asked == 1
 
 
@@ -108,7 +108,7 @@ async def test_a_missing_or_unknown_key_is_final(table: KeyTable, key: str | Non
 
 
 async def test_a_revoked_key_stops_working_when_it_is_asked_for_again(table: KeyTable) -> None:
-    table.owners[hash_of("k")] = KeyOwner(1, 2)
+    table.owners[hash_of("k")] = KeyOwner(1, 2, "k1")
     keys = WriteKeys(table.find, remember_seconds=0)
     assert await keys.owner("k")
     table.owners.clear()
@@ -117,11 +117,11 @@ async def test_a_revoked_key_stops_working_when_it_is_asked_for_again(table: Key
 
 
 async def test_a_known_key_outlives_a_sleeping_database(table: KeyTable) -> None:
-    table.owners[hash_of("k")] = KeyOwner(1, 2)
+    table.owners[hash_of("k")] = KeyOwner(1, 2, "k1")
     keys = WriteKeys(table.find, remember_seconds=0)
     await keys.owner("k")
     table.works = False
-    assert await keys.owner("k") == KeyOwner(1, 2)
+    assert await keys.owner("k") == KeyOwner(1, 2, "k1")
     with pytest.raises(RetryLater):
         await keys.owner("another")
 

@@ -1,4 +1,4 @@
-"""Every query of ingest."""
+"""Sources: the products that send."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from sqlalchemy.exc import IntegrityError
 
 from libs.common.db import AsyncConnection, text
 from libs.common.errors import Refused
-from services.ingest.write_keys import KeyOwner, NewWriteKey
 
 
 class SourceState(StrEnum):
@@ -30,31 +29,7 @@ class Source:
     live_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class WriteKey:
-    """A key without its secret."""
-
-    id: str
-    name: str
-    created_at: datetime
-    revoked_at: datetime | None
-
-
-async def owner_of_key(connection: AsyncConnection, secret_hash: bytes) -> KeyOwner | None:
-    """Whose an unrevoked key is."""
-    found = (
-        await connection.execute(
-            text(
-                "SELECT workspace_id, source_id FROM write_key WHERE secret_hash = :secret_hash AND revoked_at IS NULL"
-            ),
-            {"secret_hash": secret_hash},
-        )
-    ).one_or_none()
-    return KeyOwner(workspace=found.workspace_id, source=found.source_id) if found else None
-
-
 _SOURCE = "source_id, name, state, created_at, live_at"
-_WRITE_KEY = "key_id, name, created_at, revoked_at"
 
 
 async def add_source(connection: AsyncConnection, workspace: int, name: str) -> Source:
@@ -98,54 +73,6 @@ async def mark_live(connection: AsyncConnection, workspace: int, source_id: int,
     return _source(_found(row.one_or_none(), source_id))
 
 
-async def add_write_key(
-    connection: AsyncConnection, workspace: int, source_id: int, name: str, new: NewWriteKey
-) -> WriteKey:
-    """``source_id`` must be one of the workspace's."""
-    row = await connection.execute(
-        text(
-            "INSERT INTO write_key (key_id, workspace_id, source_id, name, secret_hash) "
-            f"VALUES (:id, :workspace, :source, :name, :secret_hash) RETURNING {_WRITE_KEY}"
-        ),
-        {
-            "id": new.key_id,
-            "workspace": workspace,
-            "source": source_id,
-            "name": name,
-            "secret_hash": new.secret_hash,
-        },
-    )
-    return _write_key(row.one())
-
-
-async def write_keys(connection: AsyncConnection, workspace: int, source_id: int) -> list[WriteKey]:
-    """Revoked ones too, oldest first."""
-    rows = await connection.execute(
-        text(
-            f"SELECT {_WRITE_KEY} FROM write_key WHERE workspace_id = :workspace AND source_id = :source "
-            "ORDER BY created_at, key_id"
-        ),
-        {"workspace": workspace, "source": source_id},
-    )
-    return [_write_key(row) for row in rows]
-
-
-async def revoke_write_key(connection: AsyncConnection, workspace: int, source_id: int, key_id: str) -> WriteKey:
-    """Revoked now, or still since earlier. Raises Refused 404."""
-    row = (
-        await connection.execute(
-            text(
-                "UPDATE write_key SET revoked_at = coalesce(revoked_at, now()) "
-                f"WHERE workspace_id = :workspace AND source_id = :source AND key_id = :id RETURNING {_WRITE_KEY}"
-            ),
-            {"workspace": workspace, "source": source_id, "id": key_id},
-        )
-    ).one_or_none()
-    if row is None:
-        raise Refused(404, "unknown_write_key", f"The source has no write key {key_id}.")
-    return _write_key(row)
-
-
 def _found(row: Any, source_id: int) -> Any:
     if row is None:
         raise Refused(404, "unknown_source", f"There is no source {source_id}.")
@@ -160,7 +87,3 @@ def _source(row: Any) -> Source:
         created_at=row.created_at,
         live_at=row.live_at,
     )
-
-
-def _write_key(row: Any) -> WriteKey:
-    return WriteKey(id=row.key_id, name=row.name, created_at=row.created_at, revoked_at=row.revoked_at)

@@ -1,0 +1,17 @@
+"""The administration over HTTP; the paths that take events are in paths.py."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from libs.common.clock import Clock
+from libs.common.db import Database
+from libs.common.event_log import EventLog
+from services.ingest.api import sources, write_keys
+
+
+def routes(database: Database, log: EventLog, clock: Clock) -> APIRouter:
+    router = APIRouter(prefix="/v1")
+    router.include_router(sources.routes(database, log, clock))
+    router.include_router(write_keys.routes(database))
+    return router

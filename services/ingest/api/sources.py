@@ -1,0 +1,74 @@
+"""Sources: made, shown, marked live."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
+
+from libs.common.api_keys import Principal, Scope
+from libs.common.clock import Clock
+from libs.common.db import Database
+from libs.common.event_log import EventLog
+from libs.common.web import caller
+from services.ingest.api.fields import Name, SourceId
+from services.ingest.going_live import announce
+from services.ingest.store import sources
+from services.ingest.store.sources import SourceState
+
+
+class NewSource(BaseModel):
+    name: Name
+
+
+class SourceAnswer(BaseModel):
+    """``live_at`` is when it was marked live, in the installation's own time."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    name: str
+    state: SourceState
+    created_at: datetime
+    live_at: datetime | None
+
+
+def routes(database: Database, log: EventLog, clock: Clock) -> APIRouter:
+    """``/sources``."""
+    router = APIRouter(prefix="/sources", tags=["sources"])
+    reader: Any = caller(database, Scope.READ)
+    admin: Any = caller(database, Scope.ADMIN)
+
+    @router.get("", summary="The workspace's sources")
+    async def list_sources(who: Principal = reader) -> list[SourceAnswer]:
+        async with database.transaction([who.workspace]) as connection:
+            found = await sources.sources(connection, who.workspace)
+        return [SourceAnswer.model_validate(source) for source in found]
+
+    @router.post("", status_code=201, summary="A new source; it is importing until it is marked live")
+    async def create_source(new: NewSource, who: Principal = admin) -> SourceAnswer:
+        async with database.transaction([who.workspace]) as connection:
+            made = await sources.add_source(connection, who.workspace, new.name)
+        return SourceAnswer.model_validate(made)
+
+    @router.get("/{source_id}", summary="One source")
+    async def show_source(source_id: SourceId, who: Principal = reader) -> SourceAnswer:
+        async with database.transaction([who.workspace]) as connection:
+            found = await sources.source(connection, who.workspace, source_id)
+        return SourceAnswer.model_validate(found)
+
+    @router.post("/{source_id}/live", summary="Its history is complete: from now on it may raise alerts")
+    async def mark_live(source_id: SourceId, who: Principal = admin) -> SourceAnswer:
+        """Can be repeated: after a 503, and when the event log lost records, of which this may have been one."""
+        async with database.transaction([who.workspace]) as connection:
+            found = await sources.source(connection, who.workspace, source_id)
+        at = clock.now()
+        await announce(log, who.workspace, source_id, at)
+        if found.state is SourceState.IMPORTING:
+            async with database.transaction([who.workspace]) as connection:
+                found = await sources.mark_live(connection, who.workspace, source_id, at)
+        return SourceAnswer.model_validate(found)
+
+    return router

@@ -1,0 +1,1 @@
+"""Every query of ingest, one module per noun."""
