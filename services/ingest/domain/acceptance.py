@@ -79,12 +79,14 @@ class Reject:
 
 @dataclass(slots=True)
 class Outcome:
-    """``surplus`` are the events beyond the limit: rejected unread, from index ``judged`` on."""
+    """``surplus`` are the events beyond the limit: rejected unread, from index ``judged`` on. ``made_ids`` are those of
+    accepted events that came without a message id."""
 
     accepted: list[TelemetryReceived] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     judged: int = 0
     surplus: Sequence[msgspec.Raw] = ()
+    made_ids: set[str] = field(default_factory=set)
 
     @property
     def rejected(self) -> int:
@@ -99,7 +101,9 @@ def accept(document: Document, arrival: Arrival, limits: Limits, names: AccountN
         event = bytes(document.events[index])
         judge.message_id = None
         try:
-            outcome.accepted.append(judge.telemetry(event))
+            outcome.accepted.append(accepted := judge.telemetry(event))
+            if judge.message_id is None:
+                outcome.made_ids.add(accepted.id)
         except InvalidEvent as exc:
             outcome.rejects.append(Reject(index, judge.message_id, exc.reason, str(exc), event))
     return outcome
