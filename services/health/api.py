@@ -17,8 +17,10 @@ from libs.common.db import Database
 from libs.common.errors import Refused
 from libs.common.events import Band
 from libs.common.web import caller
+from services.health import keys
 from services.health.domain import Line, Presence, Scorecard, Stage, Standing, points
-from services.health.store import pages, schedule
+from services.health.identities import UserDay
+from services.health.store import identities, pages, schedule
 from services.health.store.pages import AccountFilter
 
 Text = Annotated[str | None, Query(pattern=r"^[^\x00]+$")]
@@ -125,6 +127,16 @@ class AccountUsage(BaseModel):
     days: list[DayUsage]
 
 
+class UserAccounts(BaseModel):
+    """``account_id``: to which an event of the user on ``day`` counts that names no account itself; null while no group
+    call of the user has said. ``named``: every account that group calls of any of the user's ids ever named."""
+
+    user_id: str
+    day: date
+    account_id: str | None
+    named: list[str]
+
+
 class WaitingView(BaseModel):
     """``requests``: users with news whose accounts are not found yet. ``dirty``: news not scored yet. ``due``: accounts
     whose own moment has come."""
@@ -156,7 +168,7 @@ class Progress(BaseModel):
 
 
 def routes(database: Database, clock: Clock) -> APIRouter:
-    """``/v1/accounts…`` and ``/v1/progress``. What belongs to another workspace does not exist here."""
+    """``/v1/accounts…``, ``/v1/users…`` and ``/v1/progress``. What belongs to another workspace does not exist here."""
     router = APIRouter(prefix="/v1")
     reader: Any = caller(database, Scope.READ)
 
@@ -198,6 +210,22 @@ def routes(database: Database, clock: Clock) -> APIRouter:
             total=sum(row.calls for row in rows),
             days=[DayUsage(day=row.event_day, event=row.event, count=row.calls) for row in rows],
         )
+
+    @router.get("/users/{user_id:path}/accounts", tags=["users"], summary="Where a user belongs by its group calls")
+    async def user_accounts(
+        user_id: str,
+        who: Principal = reader,
+        anonymous: Annotated[bool, Query(description="whether it is an anonymous id")] = False,
+        on: Annotated[date | None, Query(description="a day, UTC; else today, in domain time")] = None,
+    ) -> UserAccounts:
+        """Somebody who is not known belongs nowhere yet. Also through aliases, and what was called while anonymous."""
+        if "\0" in user_id:
+            raise Refused(404, "unknown_user", "There is no such user.")
+        key, day = keys.anonymous(user_id) if anonymous else keys.user(user_id), on or clock.now().date()
+        async with database.transaction([who.workspace]) as connection:
+            known = await identities.load(connection, who.workspace, [key])
+        [account_id] = known.accounts([UserDay(key, day)])
+        return UserAccounts(user_id=user_id, day=day, account_id=account_id, named=sorted(known.accounts_named_by(key)))
 
     @router.get("/progress", tags=["progress"], summary="How far facts have come on their way to scores")
     async def progress(who: Principal = reader) -> Progress:

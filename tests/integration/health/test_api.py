@@ -118,6 +118,31 @@ async def test_a_foreign_account_is_as_unknown_as_one_that_never_was(
     assert (await api.get("/v1/accounts")).json()["accounts"] == []
 
 
+async def test_where_a_user_belongs_is_what_its_group_calls_say(here: World, api: httpx.AsyncClient) -> None:
+    hostile = "u/1 é?#/accounts"
+    await here.tell(
+        [
+            here.group("ann", "acme", MONDAY - 3 * DAY),
+            here.group("ann", "bolt", MONDAY - DAY),
+            here.group(hostile, "acme", MONDAY),
+            here.identify("ann", MONDAY, anonymous_id="cookie"),
+            here.group("theirs", "corp", MONDAY, workspace=2),
+        ]
+    )
+
+    async def of(user: str, **query: str) -> tuple[str | None, list[str]]:
+        answer = await api.get(f"/v1/users/{quote(user, safe='')}/accounts", params=query)
+        assert (answer.status_code, answer.json()["user_id"]) == (200, user)
+        return answer.json()["account_id"], answer.json()["named"]
+
+    assert await of("ann") == ("bolt", ["acme", "bolt"])
+    assert await of("ann", on="2026-02-28") == ("acme", ["acme", "bolt"])
+    assert await of("cookie", anonymous="true") == ("bolt", ["acme", "bolt"])
+    assert await of("cookie") == await of("theirs") == await of("nobody") == (None, [])
+    assert await of(hostile) == ("acme", ["acme"])
+    assert (await api.get("/v1/users/a%00b/accounts")).json()["code"] == "unknown_user"
+
+
 async def test_progress_follows_facts_on_their_way_to_scores(here: World, api: httpx.AsyncClient) -> None:
     async def progress() -> dict[str, object]:
         answer = await api.get("/v1/progress")
@@ -164,7 +189,8 @@ async def test_progress_follows_facts_on_their_way_to_scores(here: World, api: h
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/accounts", "/v1/accounts/acme/health", "/v1/accounts/acme/usage", "/v1/progress"]
+    "path",
+    ["/v1/accounts", "/v1/accounts/acme/health", "/v1/accounts/acme/usage", "/v1/users/ann/accounts", "/v1/progress"],
 )
 async def test_every_page_wants_a_key_that_may_read(here: World, api: httpx.AsyncClient, path: str) -> None:
     assert (await api.get(path, headers={"Authorization": ""})).status_code == 401
