@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # Each of these strikes a town of a dozen processes, and needs the machine for itself.
 TOWNS := $(wildcard tests/faults/test_*on_postgres.py tests/faults/test_*on_kafka.py) tests/faults/test_log_moved.py
 
-.PHONY: help install run stop demo kafka move test towns faults bench check format lock clean
+.PHONY: help install clients run stop demo kafka move test towns faults bench check format lock clean
 
 help: ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+clients: $(INSTALLED) ## Install the SDKs that products use into .clients, for the tests that point them here
+	@$(BIN)/python -m tests.integration.ingest.clients.install
 
 run: $(INSTALLED) ## Everything on this machine, with a demo product and an inbox (DEMO=0: empty; LOG=kafka: on Kafka)
 	@exec $(BIN)/python -m deploy.local run
@@ -72,4 +75,4 @@ lock: ## Write both locks anew from pyproject.toml: requirements.lock, and its p
 	@rm -rf .venv-lock
 
 clean: ## Remove what was installed and the local data
-	@rm -rf $(VENV) .kizashi *.egg-info
+	@rm -rf $(VENV) .clients .kizashi *.egg-info

@@ -1,0 +1,50 @@
+"""README's snippets for Python and the shell, each run as it stands there, with another address and key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import httpx
+
+from libs.common.event_log import EventLog
+from libs.common.events import TelemetryReceived
+from libs.common.topics import Topic
+from tests.integration.ingest.clients.driving import run, run_python
+from tests.integration.ingest.clients.install import RUDDER, SEGMENT
+from tests.integration.ingest.clients.snippets import pointed_at, snippet
+from tests.integration.ingest.conftest import Start, Tenant, events
+
+CLIENTS = {client.name: client for client in (SEGMENT, RUDDER)}
+
+
+async def _new_source(url: str, name: str, tenant: Tenant) -> tuple[int, str]:
+    """Its number and a write key."""
+    async with httpx.AsyncClient(base_url=url, headers=tenant.admin) as admin:
+        source = (await admin.post("/v1/sources", json={"name": name})).json()["id"]
+        key = (await admin.post(f"/v1/sources/{source}/write-keys", json={})).json()["write_key"]
+        return source, key
+
+
+async def _run(name: str, url: str, key: str) -> None:
+    text = pointed_at(snippet(name), url, key)
+    if name in CLIENTS:
+        await run_python(CLIENTS[name], ["-c", text], "")
+    else:
+        await run(["bash", "-c", text], {}, "", within_seconds=10)
+
+
+async def test_each_says_who_belongs_to_the_account_and_what_happened(
+    python_clients: None, start: Start, log: EventLog, tenant: Tenant
+) -> None:
+    running = await start()
+    names = [*CLIENTS, "curl"]
+    sources = {name: await _new_source(running.url, name, tenant) for name in names}
+    await asyncio.gather(*(_run(name, running.url, sources[name][1]) for name in names))
+    received = [event for event in await events(log, Topic.TELEMETRY) if isinstance(event, TelemetryReceived)]
+    for name in names:
+        of_source = {event.event: event for event in received if event.source == sources[name][0]}
+        assert set(of_source) == {"$identify", "$group", "Report Exported"}, name
+        assert {event.user_id for event in of_source.values()} == {"user-7"}
+        assert of_source["$group"].account_id == "customer-42"
+    assert Counter(event.source for event in received) == {source: 3 for source, _ in sources.values()}
