@@ -75,7 +75,7 @@ class Apis:
         except httpx.InvalidURL as exc:
             raise click.ClickException(f"{url_variable(service)} is not an address: {exc}") from exc
         except (httpx.HTTPError, ValueError) as exc:
-            raise click.ClickException(
+            raise Unreachable(
                 f"{service} does not answer at {self.urls[service]} ({type(exc).__name__}); does it run there? "
                 f"{url_variable(service)} names another address."
             ) from exc
@@ -83,11 +83,17 @@ class Apis:
             return found
         sentence = found.get("message") if isinstance(found, dict) else None
         problem = f"{service} answers {answer.status_code}: {sentence or answer.text[:200]}"
-        raise Unknown(problem) if answer.status_code == 404 else click.ClickException(problem)
+        if answer.status_code == 404:
+            raise Unknown(problem)
+        raise Unreachable(problem) if answer.is_server_error else click.ClickException(problem)
 
 
 class Unknown(click.ClickException):
     """The service knows no such thing, or not in the key's workspace."""
+
+
+class Unreachable(click.ClickException):
+    """It may answer later."""
 
 
 def run_file() -> Path:
