@@ -14,8 +14,9 @@ from libs.common.db import Database
 from libs.common.event_log import EventLog
 from libs.common.web import caller
 from services.ingest.api.fields import Name, SourceId
+from services.ingest.domain.findings import findings
 from services.ingest.going_live import announce
-from services.ingest.store import sources
+from services.ingest.store import recent, sources
 from services.ingest.store.sources import SourceState
 
 
@@ -33,6 +34,22 @@ class SourceAnswer(BaseModel):
     state: SourceState
     created_at: datetime
     live_at: datetime | None
+
+
+class FindingAnswer(BaseModel):
+    """Something that is not as it should be. ``code`` is for programs; ``remedy`` says what to do."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    code: str
+    sentence: str
+    remedy: str
+
+
+class SourceInFull(SourceAnswer):
+    """``findings``: what its last events say about how the product was connected."""
+
+    findings: list[FindingAnswer]
 
 
 def routes(database: Database, log: EventLog, clock: Clock) -> APIRouter:
@@ -53,11 +70,17 @@ def routes(database: Database, log: EventLog, clock: Clock) -> APIRouter:
             made = await sources.add_source(connection, who.workspace, new.name)
         return SourceAnswer.model_validate(made)
 
-    @router.get("/{source_id}", summary="One source")
-    async def show_source(source_id: SourceId, who: Principal = reader) -> SourceAnswer:
+    @router.get("/{source_id}", summary="One source, and what its last events say about how it was connected")
+    async def show_source(source_id: SourceId, who: Principal = reader) -> SourceInFull:
         async with database.transaction([who.workspace]) as connection:
             found = await sources.source(connection, who.workspace, source_id)
-        return SourceAnswer.model_validate(found)
+            events = await recent.events(connection, who.workspace, source_id)
+            rejects = await recent.rejects(connection, who.workspace, source_id)
+        noticed = findings([one.row for one in events], [one.row for one in rejects], clock.now())
+        return SourceInFull(
+            **SourceAnswer.model_validate(found).model_dump(),
+            findings=[FindingAnswer.model_validate(one) for one in noticed],
+        )
 
     @router.post("/{source_id}/live", summary="Its history is complete: from now on it may raise alerts")
     async def mark_live(source_id: SourceId, who: Principal = admin) -> SourceAnswer:
