@@ -25,7 +25,9 @@ async def test_a_source_is_made_importing_and_shown(client: httpx.AsyncClient, t
     assert (answer.status_code, made["name"], made["state"], made["live_at"]) == (201, "Mobile app", "importing", None)
     listed = (await client.get("/v1/sources", headers=tenant.admin)).json()
     assert [source["name"] for source in listed] == ["app", "Mobile app"]
-    assert (await client.get(f"/v1/sources/{made['id']}", headers=tenant.admin)).json() == made
+    shown = (await client.get(f"/v1/sources/{made['id']}", headers=tenant.admin)).json()
+    assert [one["code"] for one in shown.pop("findings")] == ["nothing_arrived"]
+    assert shown == made
     again = await client.post("/v1/sources", json={"name": "Mobile app"}, headers=tenant.admin)
     assert (again.status_code, again.json()["code"]) == (409, "source_exists")
 
