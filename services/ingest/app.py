@@ -25,8 +25,9 @@ from services.ingest.cors import Cors
 from services.ingest.hot_paths import HotPaths
 from services.ingest.openapi import document_hot_paths
 from services.ingest.paths import ALL_PATHS
-from services.ingest.pressure import InFlight, NotNow
+from services.ingest.pressure import InFlight, NotNow, Refusals
 from services.ingest.publisher import Publisher
+from services.ingest.quotas import Quotas
 from services.ingest.settings import IngestSettings
 from services.ingest.store.write_keys import owner_of_key
 from services.ingest.write_keys import KeyOwner, WriteKeys
@@ -52,13 +53,16 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
     api_database = Database(url, role="kizashi_ingest_api", schema="ingest")
     key_database = Database(url, role="kizashi_ingest_worker", schema="ingest", pool_size=2)
     log = choose_log(settings)
-    publisher = Publisher(log, settings.ingest_append_deadline_seconds)
+    publisher = Publisher(log, settings.ingest_append_deadline_seconds, settings.ingest_log_silent_seconds)
     probes = Probes(ready=[publisher.ready])
     collector = Collector(
         keys=WriteKeys(partial(_owner_of_key, key_database), settings.ingest_key_cache_seconds),
-        admission=Admission(),
+        admission=Admission(
+            Quotas(settings.ingest_key_events_per_s, settings.ingest_key_import_events_per_s),
+        ),
         publisher=publisher,
         in_flight=InFlight(settings.ingest_in_flight_limit_bytes),
+        refusals=Refusals(),
         clock=clock,
         probes=probes,
         limits=settings.limits(),

@@ -21,8 +21,9 @@ from services.ingest.domain.acceptance import Arrival, Limits, Outcome, accept
 from services.ingest.domain.accounts import AccountNames
 from services.ingest.domain.documents import Document
 from services.ingest.paths import PATHS, Meaning
-from services.ingest.pressure import InFlight, NotNow
+from services.ingest.pressure import Busy, InFlight, NotNow, Refusals
 from services.ingest.publisher import TOO_MANY, Publisher
+from services.ingest.quotas import OverQuota
 from services.ingest.write_keys import KeyOwner, WriteKeys, shown_as_bearer, shown_before_the_body
 
 LISTED_ERRORS = 100
@@ -37,6 +38,7 @@ class Collector:
     admission: Admission
     publisher: Publisher
     in_flight: InFlight
+    refusals: Refusals
     clock: Clock
     probes: Probes
     limits: Limits
@@ -53,14 +55,23 @@ class Collector:
 
     async def answer(self, scope: Scope, receive: Receive, meaning: Meaning) -> bytes:
         """The body of a 200. Raises Refused, NotNow and RetryLater (503), and what reading a body raises."""
+        try:
+            return await self._answer(scope, receive, meaning)
+        except (OverQuota, Busy) as exc:
+            refusal = exc.with_traceback(None)  # its frames hold the body
+        if not await self.refusals.hold(receive):
+            raise ClientLeft
+        raise refusal
+
+    async def _answer(self, scope: Scope, receive: Receive, meaning: Meaning) -> bytes:
         if self.probes.stopping:
             raise NotNow("shutting_down", "This process is stopping; send this again.", 1)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         shown = shown_before_the_body(headers, scope["query_string"])
         owner = await self.keys.owner(shown) if shown else None
         if owner:
-            self.admission.at_the_door(owner, headers)
-        with self.in_flight.request() as share:
+            self.admission.at_the_door(owner, headers, meaning.historical)
+        with self.in_flight.request(owner.key_id if owner else "") as share:
             body = await read_body(
                 receive,
                 content_length=headers.get(b"content-length", b""),
@@ -69,10 +80,14 @@ class Collector:
                 share=share,
             )
             document = meaning.read(body, headers)
+            size = len(body)
             del body
             if owner is None:
                 owner = await self.keys.owner(document.write_key or shown_as_bearer(headers))
-                self.admission.at_the_door(owner, headers)
+                self.admission.at_the_door(owner, headers, meaning.historical)
+                share.is_of(owner.key_id)
+            judged = min(len(document.events), self.limits.events)
+            share.add_events(size, judged, len(document.events) - judged)
             strict = headers.get(b"x-strict-mode") == b"1"
             return await self._decide(document, owner, meaning, strict)
 

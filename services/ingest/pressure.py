@@ -1,17 +1,27 @@
-"""What ingest says when it cannot take a request now, and the bound on what it holds in memory."""
+"""What ingest says when it cannot take a request now, and the bounds on what it holds in memory."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from starlette.types import Receive
 
 from libs.common.errors import RetryLater
 from libs.common.observability import REGISTRY, Gauge
 
 REQUEST_BYTES = 16 * 1024
 """What a request costs besides its body, so that many small ones are bounded too."""
+EVENT_BYTES = 3 * 1024
+"""What an event costs besides its bytes from when it is read until it is in the log: its fields, its record."""
+SURPLUS_BYTES = 100
+"""The same of an event that is refused unread, since its batch is too long."""
+HOLD_SECONDS = 1.0
+HELD_AT_MOST = 1000
 
-_held = Gauge("kizashi_ingest_in_flight_bytes", "Bodies of the requests in hand", registry=REGISTRY)
+_held = Gauge("kizashi_ingest_in_flight_bytes", "What the requests in hand take of memory", registry=REGISTRY)
+_turned_away = Gauge("kizashi_ingest_held_refusals", "Refusals that are held back for a moment", registry=REGISTRY)
 
 
 class NotNow(RetryLater):
@@ -23,38 +33,100 @@ class NotNow(RetryLater):
         self.retry_after_seconds = retry_after_seconds
 
 
+class Busy(NotNow):
+    """Too much is in hand already."""
+
+    def __init__(self, whose: str) -> None:
+        super().__init__("busy", f"Too many bytes{whose} are on their way through here just now; send this again.", 2)
+
+
 class InFlight:
-    """The bytes of all requests in hand, bounded."""
+    """The bytes of all requests in hand, bounded: of all together, and to half of that for those of one key."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._held_bytes = 0
+        self._held_of_key: dict[str, int] = {}
         _held.set_function(lambda: self._held_bytes)
 
     @contextmanager
-    def request(self) -> Iterator[Share]:
-        """One request's share, given back at the end. Raises NotNow, as every ``add`` to it may."""
-        share = Share(self)
+    def request(self, key_id: str = "") -> Iterator[Share]:
+        """One request's share, given back at the end. Raises Busy, as every ``add`` to it may. Requests whose keys are
+        not known yet are bounded as if they had one."""
+        share = Share(self, key_id)
         try:
             share.add(REQUEST_BYTES)
             yield share
         finally:
-            self._held_bytes -= share.held_bytes
+            self.give_back(share.key_id, share.held_bytes)
 
-    def take(self, count: int) -> None:
-        """Raises NotNow. Whoever takes outside of a request's share never gives back."""
+    def take(self, key_id: str, count: int, own_bytes: int) -> None:
+        """Raises Busy. Whoever takes outside of a request's share never gives back. A request that is the only one of
+        its key, with ``own_bytes`` already, may be as large as requests may be."""
+        of_key = self._held_of_key.get(key_id, 0)
         if self._held_bytes + count > self._limit_bytes:
-            raise NotNow("busy", "Too many bytes are on their way through here just now; send this again.", 2)
+            raise Busy("")
+        if of_key > own_bytes and of_key + count > self._limit_bytes // 2:
+            raise Busy(" of this write key")
         self._held_bytes += count
+        self._held_of_key[key_id] = of_key + count
+
+    def give_back(self, key_id: str, count: int) -> None:
+        self._held_bytes -= count
+        if left := self._held_of_key.get(key_id, 0) - count:
+            self._held_of_key[key_id] = left
+        else:
+            self._held_of_key.pop(key_id, None)
 
 
 class Share:
     """What one request holds."""
 
-    def __init__(self, in_flight: InFlight) -> None:
+    def __init__(self, in_flight: InFlight, key_id: str) -> None:
         self._in_flight = in_flight
+        self.key_id = key_id
         self.held_bytes = 0
 
     def add(self, count: int) -> None:
-        self._in_flight.take(count)
+        """Raises Busy."""
+        self._in_flight.take(self.key_id, count, self.held_bytes)
         self.held_bytes += count
+
+    def is_of(self, key_id: str) -> None:
+        """Now that the key is known. Raises Busy."""
+        if key_id != self.key_id:
+            held, self.held_bytes = self.held_bytes, 0
+            self._in_flight.give_back(self.key_id, held)
+            self.key_id = key_id
+            self.add(held)
+
+    def add_events(self, body_bytes: int, events: int, surplus: int) -> None:
+        """What a body of so many events becomes on its way into the log. Raises Busy."""
+        self.add(body_bytes + events * EVENT_BYTES + surplus * SURPLUS_BYTES)
+
+
+class Refusals:
+    """Answers to those who sent too much, each held back for a moment: whoever comes again at once, as a flood does,
+    comes once a second with each connection, and buys no CPU with what it is refused."""
+
+    def __init__(self, seconds: float = HOLD_SECONDS, at_most: int = HELD_AT_MOST) -> None:
+        """``at_most`` are held; further ones are answered at once."""
+        self._seconds = seconds
+        self._at_most = at_most
+        self._count = 0
+        _turned_away.set_function(lambda: self._count)
+
+    async def hold(self, receive: Receive) -> bool:
+        """What arrives of the body meanwhile is thrown away. False when the client left."""
+        if self._count >= self._at_most:
+            return True
+        self._count += 1
+        try:
+            async with asyncio.timeout(self._seconds):
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+        except TimeoutError:
+            return True
+        finally:
+            self._count -= 1
+        return False

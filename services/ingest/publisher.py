@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter as Tally
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,9 +21,8 @@ from services.ingest.pressure import NotNow
 
 logger = get_logger(__name__)
 
-SILENT_SECONDS = 30.0
-"""Without an acknowledgement while there are appends: then /readyz turns red."""
 ASK_AGAIN_SECONDS = 1.0
+"""Between two questions to a log of which nothing else is heard."""
 LETTER_BYTES = 512 * 1024
 """Of the original bytes in a dead letter; of a larger event the beginning is kept."""
 TOO_MANY = "too_many_events"
@@ -40,10 +40,13 @@ _failures = Counter("kizashi_ingest_append_failures_total", "Appends without ack
 class Publisher:
     """Events to their lane, rejected ones to its dead letters; both are durable when ``publish`` returns."""
 
-    def __init__(self, log: EventLog, deadline_seconds: float) -> None:
+    def __init__(self, log: EventLog, deadline_seconds: float, silent_seconds: float) -> None:
+        """``deadline_seconds`` for an append; a log that is silent for ``silent_seconds`` makes us not ready."""
         self._log = log
         self._deadline_seconds = deadline_seconds
-        self._answered = False
+        self._silent_seconds = silent_seconds
+        self._heard_at: float | None = None
+        self._failed_at = -math.inf
         self._failing_since: float | None = None
 
     async def publish(self, outcome: Outcome, arrival: Arrival) -> None:
@@ -69,37 +72,43 @@ class Publisher:
             logger.warning("append_failed", detail=str(exc) or "deadline")
             raise NotNow("log_unavailable", "The event log does not answer; send this again.", 5) from exc
         failpoint("ingest.appended")
-        self._note_answer()
+        self._note_acknowledgement()
         _count(outcome, "import" if arrival.historical else "live")
 
     async def ready(self) -> str | None:
-        """A readiness check: the log answered once, and is not failing for long."""
-        if not self._answered:
+        """A readiness check: the log answered lately, and does not only answer while all appends fail."""
+        now = monotonic()
+        if self._heard_at is None:
             return "the event log has not answered yet"
-        if self._failing_since is not None and (silent := monotonic() - self._failing_since) > SILENT_SECONDS:
-            return f"the event log has not acknowledged an append for {silent:.0f} s"
+        if (silent := now - self._heard_at) > self._silent_seconds:
+            return f"the event log has not answered for {silent:.0f} s"
+        if self._failing_since is not None and self._failed_at > self._heard_at:
+            failing = now - self._failing_since
+            if failing > self._silent_seconds:
+                return f"the event log has not acknowledged an append for {failing:.0f} s"
         return None
 
     async def watch(self, stopping: asyncio.Event) -> None:
-        """Ask the log whether it is there: at the start, and while it fails, since a process that is not ready gets
-        no requests that could find out."""
+        """Ask the log whether it is there when it acknowledges nothing: a process that gets no requests, as one that is
+        not ready does, could else not find out."""
         while not stopping.is_set():
-            if not self._answered or await self.ready() is not None:
+            if self._heard_at is None or monotonic() - self._heard_at >= ASK_AGAIN_SECONDS:
                 try:
                     await self._log.ends([Topic.TELEMETRY])
-                    self._note_answer()
+                    self._heard_at = monotonic()
                 except RetryLater as exc:
                     logger.warning("log_does_not_answer", detail=str(exc))
             await pause(stopping, ASK_AGAIN_SECONDS)
 
-    def _note_answer(self) -> None:
-        self._answered = True
+    def _note_acknowledgement(self) -> None:
+        self._heard_at = monotonic()
         self._failing_since = None
 
     def _note_failure(self) -> None:
         _failures.inc()
+        self._failed_at = monotonic()
         if self._failing_since is None:
-            self._failing_since = monotonic()
+            self._failing_since = self._failed_at
 
 
 def _letters(rejects: Sequence[Reject], arrival: Arrival) -> list[Record]:

@@ -29,7 +29,17 @@ class IngestSettings(CommonSettings):
         default=64 * 1024 * 1024, description="of all requests in hand; over it they get 503"
     )
     ingest_append_deadline_seconds: float = Field(default=5, gt=0, le=5, description="for the event log; then 503")
+    ingest_log_silent_seconds: float = Field(
+        default=10, gt=0, le=30, description="without a word of the event log; then /readyz is red"
+    )
     ingest_key_cache_seconds: float = Field(default=5, ge=0, le=60, description="until a revoked key is refused")
+
+    ingest_key_events_per_s: int = Field(
+        default=2000, ge=0, description="of a write key without a quota of its own; then 429; 0 for none"
+    )
+    ingest_key_import_events_per_s: int = Field(
+        default=2000, ge=0, description="of history, which takes nothing from the other; 0 for none"
+    )
 
     ingest_account_properties: Names = Field(
         default=AccountNames().properties, description="properties that name the account, the first that is there wins"

@@ -220,6 +220,9 @@ class Town:
             "KIZASHI_NOTIFY_CLIENT_TIMEOUT_SECONDS": str(CALL_SECONDS),
             "KIZASHI_NOTIFY_SETTLE_MARGIN_SECONDS": str(MARGIN_SECONDS),
             "KIZASHI_LOG_URL": self.log_url,
+            # What an outage has left the product is sent as fast as it is taken.
+            "KIZASHI_INGEST_KEY_EVENTS_PER_S": "0",
+            "KIZASHI_INGEST_KEY_IMPORT_EVENTS_PER_S": "0",
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
@@ -28,6 +28,7 @@ class MemoryLog:
         self.records: dict[Topic, list[Record]] = {topic: [] for topic in Topic}
         self.failing = False
         self.hanging = False
+        self.read_only = False
 
     async def open(self) -> None: ...
 
@@ -38,6 +39,8 @@ class MemoryLog:
 
     async def append(self, topic: Topic, records: Sequence[Record], partition: int | None = None) -> None:
         await self._answer()
+        if self.read_only:
+            raise RetryLater("the log's disk is full")
         self.records[topic] += records
 
     async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
@@ -69,7 +72,7 @@ def log() -> MemoryLog:
 
 @pytest.fixture
 def publisher(log: MemoryLog) -> Publisher:
-    return Publisher(log, deadline_seconds=5)
+    return Publisher(log, deadline_seconds=5, silent_seconds=30)
 
 
 GOOD = {"type": "track", "event": "x", "userId": "u", "messageId": "good"}
@@ -117,39 +120,61 @@ async def test_a_letter_is_never_larger_than_the_log_takes(publisher: Publisher,
 async def test_a_log_that_does_not_answer_in_time_is_not_now(log: MemoryLog, take: Accept, problem: str) -> None:
     setattr(log, problem, True)
     with pytest.raises(NotNow) as refusal:
-        await Publisher(log, deadline_seconds=0.05).publish(take(GOOD, BAD), arrival())
+        await Publisher(log, deadline_seconds=0.05, silent_seconds=30).publish(take(GOOD, BAD), arrival())
     assert refusal.value.code == "log_unavailable"
     assert 1 <= refusal.value.retry_after_seconds <= 300
 
 
-async def test_readiness_needs_one_answer_and_then_survives_short_failures(
-    publisher: Publisher, log: MemoryLog, take: Accept, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("services.ingest.publisher.ASK_AGAIN_SECONDS", 0.01)
+@pytest.fixture
+async def watched(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publisher]:
+    """A publisher that asks all the time, with little patience."""
+    monkeypatch.setattr("services.ingest.publisher.ASK_AGAIN_SECONDS", 0.005)
+    publisher = Publisher(log, deadline_seconds=5, silent_seconds=0.05)
     stopping = asyncio.Event()
     watching = asyncio.create_task(publisher.watch(stopping))
+    yield publisher
+    log.failing = log.hanging = False
+    stopping.set()
+    await watching
 
+
+async def test_readiness_ends_with_silence_and_comes_back(watched: Publisher, log: MemoryLog) -> None:
     async def ready() -> bool:
-        return await publisher.ready() is None
+        return await watched.ready() is None
 
     async def red() -> bool:
         return not await ready()
 
+    await eventually(ready)
     log.failing = True
-    assert await publisher.ready() == "the event log has not answered yet"
+    await eventually(red)
+    assert "has not answered for" in (await watched.ready() or "")
     log.failing = False
     await eventually(ready)
+
+
+async def test_readiness_survives_a_failed_append(publisher: Publisher, log: MemoryLog, take: Accept) -> None:
+    await publisher.publish(take(GOOD), arrival())
     log.failing = True
     with pytest.raises(NotNow):
         await publisher.publish(take(GOOD), arrival())
-    assert await ready()
-    monkeypatch.setattr("services.ingest.publisher.SILENT_SECONDS", 0.02)
+    assert await publisher.ready() is None
+
+
+async def test_a_log_that_answers_questions_and_fails_appends_is_no_log(
+    watched: Publisher, log: MemoryLog, take: Accept
+) -> None:
+    async def red() -> bool:
+        with pytest.raises(NotNow):
+            await watched.publish(take(GOOD), arrival())
+        return "has not acknowledged an append" in (await watched.ready() or "")
+
+    await watched.publish(take(GOOD), arrival())
+    log.read_only = True
     await eventually(red)
-    assert "has not acknowledged" in (await publisher.ready() or "")
-    log.failing = False
-    await eventually(ready)
-    stopping.set()
-    await watching
+    log.read_only = False
+    await watched.publish(take(GOOD), arrival())
+    assert await watched.ready() is None
 
 
 async def test_an_empty_batch_asks_nothing_of_the_log(publisher: Publisher, log: MemoryLog, take: Accept) -> None:
