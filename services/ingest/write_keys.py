@@ -66,7 +66,8 @@ def shown_before_the_body(headers: Mapping[bytes, bytes], query: bytes) -> str |
             decoded = ""
         if name := decoded.partition(":")[0].strip():
             return name
-    if header := headers.get(b"x-write-key", b"").decode("latin-1").strip():
+    # Jitsu's clients refuse a key that is not written as id:secret, so something may follow ours.
+    if header := headers.get(b"x-write-key", b"").decode("latin-1").partition(":")[0].strip():
         return header
     for name, value in parse_qsl(query.decode("latin-1")):
         if name in ("writeKey", "writekey") and value.strip():

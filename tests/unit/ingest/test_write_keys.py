@@ -34,6 +34,8 @@ def basic(credentials: str) -> bytes:
         ({b"authorization": b"basic " + basic("k1:")[6:]}, b"", "k1"),
         ({b"authorization": basic("k1:"), b"x-write-key": b"k2"}, b"writeKey=k3", "k1"),
         ({b"x-write-key": b"k2"}, b"writeKey=k3", "k2"),
+        ({b"x-write-key": b"k2:secret"}, b"", "k2"),
+        ({b"x-write-key": b":secret"}, b"writeKey=k3", "k3"),
         ({}, b"a=b&writeKey=k3", "k3"),
         ({}, b"writekey=k%203", "k 3"),
         ({b"authorization": b"Basic !!!", b"x-write-key": b"k2"}, b"", "k2"),
