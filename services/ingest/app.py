@@ -28,6 +28,8 @@ from services.ingest.paths import ALL_PATHS
 from services.ingest.pressure import InFlight, NotNow, Refusals
 from services.ingest.publisher import Publisher
 from services.ingest.quotas import Quotas
+from services.ingest.recent import Recent
+from services.ingest.recent_writer import RecentWriter
 from services.ingest.settings import IngestSettings
 from services.ingest.store.write_keys import owner_of_key
 from services.ingest.write_keys import KeyOwner, WriteKeys
@@ -52,9 +54,11 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
     url = settings.database_url.get_secret_value()
     api_database = Database(url, role="kizashi_ingest_api", schema="ingest")
     key_database = Database(url, role="kizashi_ingest_worker", schema="ingest", pool_size=2)
+    recent_database = Database(url, role="kizashi_ingest_worker", schema="ingest", pool_size=1)
     log = choose_log(settings)
     publisher = Publisher(log, settings.ingest_append_deadline_seconds, settings.ingest_log_silent_seconds)
     probes = Probes(ready=[publisher.ready])
+    recent = Recent(clock)
     collector = Collector(
         keys=WriteKeys(partial(_owner_of_key, key_database), settings.ingest_key_cache_seconds),
         admission=Admission(
@@ -63,6 +67,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
         publisher=publisher,
         in_flight=InFlight(settings.ingest_in_flight_limit_bytes),
         refusals=Refusals(),
+        recent=recent,
         clock=clock,
         probes=probes,
         limits=settings.limits(),
@@ -85,8 +90,8 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
         host=settings.host,
         port=settings.ingest_port,
         open=[partial(expect_schema, api_database, "ingest"), log.open],
-        tasks=[partial(publisher.watch, stopping)],
-        close=[log.close, api_database.close, key_database.close],
+        tasks=[partial(publisher.watch, stopping), partial(RecentWriter(recent, recent_database).run, stopping)],
+        close=[log.close, api_database.close, key_database.close, recent_database.close],
         stopping=stopping,
     )
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from libs.common.clock import Clock, wall_now
-from libs.common.errors import Refused
+from libs.common.errors import Refused, RetryLater
 from libs.common.web import Probes
 from services.ingest.admission import Admission
 from services.ingest.bodies import ClientLeft, read_body
@@ -24,10 +25,24 @@ from services.ingest.paths import PATHS, Meaning
 from services.ingest.pressure import Busy, InFlight, NotNow, Refusals
 from services.ingest.publisher import TOO_MANY, Publisher
 from services.ingest.quotas import OverQuota
+from services.ingest.recent import Recent
 from services.ingest.write_keys import KeyOwner, WriteKeys, shown_as_bearer, shown_before_the_body
 
 LISTED_ERRORS = 100
 """Rejected events that an answer names; the rest it counts."""
+
+
+class Rejected(Refused):
+    """The one event of its request is invalid, and is recorded by itself."""
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What is known of a request so far, for people if it is refused. ``body`` only as long as it is not read."""
+
+    owner: KeyOwner | None = None
+    strict: bool = False
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,7 @@ class Collector:
     admission: Admission
     publisher: Publisher
     in_flight: InFlight
+    recent: Recent
     refusals: Refusals
     clock: Clock
     probes: Probes
@@ -56,19 +72,33 @@ class Collector:
     async def answer(self, scope: Scope, receive: Receive, meaning: Meaning) -> bytes:
         """The body of a 200. Raises Refused, NotNow and RetryLater (503), and what reading a body raises."""
         try:
-            return await self._answer(scope, receive, meaning)
+            return await self._answer_and_show(scope, receive, meaning)
         except (OverQuota, Busy) as exc:
             refusal = exc.with_traceback(None)  # its frames hold the body
         if not await self.refusals.hold(receive):
             raise ClientLeft
         raise refusal
 
-    async def _answer(self, scope: Scope, receive: Receive, meaning: Meaning) -> bytes:
+    async def _answer_and_show(self, scope: Scope, receive: Receive, meaning: Meaning) -> bytes:
+        """What is refused is shown to people too, once it is known whose it is."""
+        sent = _Sent()
+        try:
+            return await self._answer(scope, receive, meaning, sent)
+        except Rejected:
+            raise
+        except (Refused, RetryLater, HTTPException) as refusal:
+            if sent.owner is not None:
+                self.recent.refused(
+                    sent.owner, refusal, body=sent.body, historical=meaning.historical, strict=sent.strict
+                )
+            raise
+
+    async def _answer(self, scope: Scope, receive: Receive, meaning: Meaning, sent: _Sent) -> bytes:
         if self.probes.stopping:
             raise NotNow("shutting_down", "This process is stopping; send this again.", 1)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         shown = shown_before_the_body(headers, scope["query_string"])
-        owner = await self.keys.owner(shown) if shown else None
+        sent.owner = owner = await self.keys.owner(shown) if shown else None
         if owner:
             self.admission.at_the_door(owner, headers, meaning.historical)
         with self.in_flight.request(owner.key_id if owner else "") as share:
@@ -79,19 +109,22 @@ class Collector:
                 limit_bytes=self.single_limit_bytes if meaning.single else self.batch_limit_bytes,
                 share=share,
             )
+            sent.body, size = body, len(body)
             document = meaning.read(body, headers)
-            size = len(body)
+            sent.body = b""
             del body
             if owner is None:
-                owner = await self.keys.owner(document.write_key or shown_as_bearer(headers))
+                sent.owner = owner = await self.keys.owner(document.write_key or shown_as_bearer(headers))
                 self.admission.at_the_door(owner, headers, meaning.historical)
                 share.is_of(owner.key_id)
             judged = min(len(document.events), self.limits.events)
             share.add_events(size, judged, len(document.events) - judged)
-            strict = headers.get(b"x-strict-mode") == b"1"
-            return await self._decide(document, owner, meaning, strict)
+            sent.strict = headers.get(b"x-strict-mode") == b"1"
+            return await self._decide(document, owner, meaning, sent.strict, size)
 
-    async def _decide(self, document: Document, owner: KeyOwner, meaning: Meaning, strict: bool) -> bytes:
+    async def _decide(
+        self, document: Document, owner: KeyOwner, meaning: Meaning, strict: bool, body_bytes: int
+    ) -> bytes:
         historical = meaning.historical or document.historical
         self.admission.take(owner, len(document.events), historical)
         wall = wall_now()
@@ -106,6 +139,7 @@ class Collector:
         )
         outcome = accept(document, arrival, self.limits, self.names)
         if strict and not meaning.single and outcome.rejected:
+            self.recent.decided(owner, replace(outcome, accepted=[]), arrival, strict=True, body_bytes=body_bytes)
             raise Refused(
                 400,
                 "strict_mode",
@@ -114,11 +148,12 @@ class Collector:
                 errors=_errors(outcome),
             )
         await self.publisher.publish(outcome, arrival)
+        self.recent.decided(owner, outcome, arrival, strict=strict, body_bytes=body_bytes)
         if not outcome.rejected:
             return _SUCCESS
         if meaning.single:
             reject = outcome.rejects[0]
-            raise Refused(400, reject.code, reject.message)
+            raise Rejected(400, reject.code, reject.message)
         return msgspec.json.encode(
             {
                 "success": True,
