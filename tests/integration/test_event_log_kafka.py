@@ -20,7 +20,7 @@ from libs.common.errors import InvalidEvent, NotStarted, PositionLost, RetryLate
 from libs.common.event_log import MAX_RECORD_BYTES, Batch, EventLog, Record, Subscription, TopicPartition
 from libs.common.event_log_kafka import log as kafka_log
 from libs.common.event_log_kafka.access import KafkaAccess, brokers_of
-from libs.common.event_log_kafka.append import BATCH_BYTES
+from libs.common.event_log_kafka.batch import BATCH_BYTES
 from libs.common.event_log_kafka.topics import create_topics
 from libs.common.event_log_open import event_log
 from libs.common.testing import eventually
@@ -207,14 +207,27 @@ async def test_a_record_with_too_many_headers_is_refused_by_us_and_not_by_kafka(
         await log.append(TOPIC, [Record(b"", bytes(MAX_RECORD_BYTES - 20_000), {f"{n:05}": b"" for n in range(3000)})])
 
 
-async def test_a_producer_that_died_is_replaced(engine: KafkaEngine) -> None:
-    """aiokafka never starts the task again that sends."""
+async def test_a_connection_that_broke_is_made_again_and_nobody_hears_of_it(engine: KafkaEngine) -> None:
     log = await engine.client()
-    await log.append(TOPIC, [Record(b"", b"before")])
-    log._appender._producer._sender._in_flight = None  # type: ignore[attr-defined] # it stumbles over that
-    with pytest.raises(RetryLater):
-        await log.append(TOPIC, [Record(b"", b"meanwhile")])
-    await log.append(TOPIC, [Record(b"", b"after")])
+    await log.append(TOPIC, [Record(b"", b"before")], partition=0)
+    for client in log._appender._clients.values():  # type: ignore[attr-defined]
+        for connection in client._client._conns.values():
+            connection._writer.transport.abort()
+    before = await log.ends([TOPIC])
+    await log.append(TOPIC, [Record(b"", b"after")], partition=0)
+    assert (await log.ends([TOPIC]))[FIRST] == before[FIRST] + 1
+
+
+async def test_what_is_appended_waits_for_a_partition_to_get_its_leader(own_engine: KafkaEngine) -> None:
+    log = await own_engine.client()
+    async with own_engine.admin() as admin:
+        await admin.delete_topics([own_engine.name_of(Topic.TOUCHES_DLQ)])
+    appending = asyncio.create_task(log.append(Topic.TOUCHES_DLQ, [Record(b"", b"value")], partition=0))
+    await asyncio.wait([appending], timeout=0.3)
+    assert not appending.done()
+    await create_topics(own_engine.address.url, own_engine.address.kafka, retention_days=7)
+    await appending
+    assert sum((await log.ends([Topic.TOUCHES_DLQ])).values()) == 1
 
 
 # --- what Kafka's own tools see ---

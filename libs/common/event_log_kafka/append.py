@@ -1,255 +1,227 @@
-"""The producing side: what is appended to a partition while one batch is on its way travels together in the next."""
+"""The producing side: what is appended while one wave is on its way to a broker travels together in the next.
+
+Not by aiokafka's producer: that one sends what each partition has as soon as it can, in small batches of which each
+costs nearly as much as a large one, and there are troubles after which it never sends again.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Coroutine, Mapping, Sequence
+from time import monotonic
+from typing import Any
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.client import AIOKafkaClient
 
+from libs.common.deadline import Deadline
 from libs.common.errors import InvalidEvent, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Record
-from libs.common.event_log_kafka.client import DEADLINE_SECONDS, REQUEST_SECONDS, hang_up
+from libs.common.event_log_kafka.client import AGAIN_SECONDS, DEADLINE_SECONDS, REQUEST_SECONDS, KafkaClient, NotYet
+from libs.common.event_log_kafka.identity import describe
+from libs.common.event_log_kafka.lane import Call, Lane, Parcel, Piece
+from libs.common.event_log_kafka.produce import Place, produce
 from libs.common.event_log_metrics import append_seconds, appended
 from libs.common.observability import get_logger
 from libs.common.topics import partition_of
 
 logger = get_logger(__name__)
 
-BATCH_BYTES = 1_000_000
-"""Of a batch before compression. A record that is larger travels alone."""
+WAVE_SECONDS = 0.005
+"""At least, from one departure to the next: under load, few large waves cost much less than many small ones."""
+TRIED_SECONDS = REQUEST_SECONDS
+"""Before a parcel is given up that Kafka does not take for a reason that may pass."""
 RECORD_OVERHEAD_BYTES = 100
 """Of the objects that hold a record while it waits."""
 HEADER_OVERHEAD_BYTES = 10
 """At most, of the lengths that a header is written with."""
 MAX_WAITING_BYTES = 64_000_000
 """More than this is refused at once: Kafka is seconds behind, and memory is not the place to wait."""
-HUNG_SECONDS = 2 * DEADLINE_SECONDS
-"""aiokafka gives up a batch, retries included, in less. When it does not, it never will."""
 
-
-class Place(NamedTuple):
-    """A partition, by the topic's name on the cluster."""
-
-    topic: str
-    partition: int
-
-
-class _Piece:
-    """What one call has for one partition. It is sent in its order, and after a failure nothing more of it is."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.records = records
-        self.sent = 0
-        self.size = sum(one.size + RECORD_OVERHEAD_BYTES for one in records)
-        self.durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    @property
-    def given_up(self) -> bool:
-        return self.durable.done()
-
-    def fail(self, why: Exception) -> None:
-        if not self.durable.done():
-            self.durable.set_exception(why)
-            self.durable.exception()  # whoever asked may be gone
+Wave = Sequence[tuple[Lane, Parcel]]
 
 
 class Appender:
-    """Takes records from many tasks; one batch of each partition is on its way at a time, so their order stays.
+    """Takes records from many tasks. One wave at a time is on its way to each broker, with one batch for each of its
+    partitions for which something waits.
 
-    Not idempotent on purpose: aiokafka's idempotent producer never gives up on a dead broker. What is written twice by
-    a retry is recognised by its event id.
+    Not idempotent on purpose: what is written twice by a retry is recognised by its event id.
     """
 
-    def __init__(self, arguments: Mapping[str, Any], name: str) -> None:
-        self._arguments = {
-            **arguments,
-            "client_id": name,
-            "acks": "all",
-            "enable_idempotence": False,
-            "compression_type": "lz4",
-            "max_batch_size": BATCH_BYTES,
-            "linger_ms": 0,
-            "request_timeout_ms": int(REQUEST_SECONDS * 1000),
-        }
-        self._producer: AIOKafkaProducer | None = None
-        self._starting: asyncio.Task[AIOKafkaProducer] | None = None
-        self._queues: defaultdict[Place, deque[_Piece]] = defaultdict(deque)
-        self._lanes: dict[Place, asyncio.Task[None]] = {}
+    def __init__(self, arguments: Mapping[str, Any], name: str, asking: KafkaClient) -> None:
+        """``asking`` is for questions about who leads which partition."""
+        self._arguments = arguments
+        self._name = name
+        self._asking = asking
+        self._deadline = Deadline(DEADLINE_SECONDS)
+        self._lanes: dict[Place, Lane] = {}
         self._waiting_bytes = 0
+        self._departure: asyncio.TimerHandle | None = None
+        self._departed_at = 0.0
+        self._clients: dict[int, KafkaClient] = {}
+        """One for each broker, so that hanging up on one that hangs cuts off nobody else."""
+        self._busy: set[int] = set()
+        """Brokers to which a wave is on its way."""
+        self._asked_about: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-
-    async def open(self) -> None:
-        """Raises RetryLater when Kafka does not answer in time."""
-        try:
-            await self._started()
-        except (OSError, KafkaError) as exc:
-            raise RetryLater(f"the event log's Kafka does not answer: {str(exc) or 'deadline passed'}") from exc
 
     async def close(self) -> None:
         """Give up what is waiting: its callers get RetryLater."""
         self._closed = True
-        lanes = list(self._lanes.values())
-        for lane in lanes:
-            lane.cancel()
-        await asyncio.gather(*lanes, return_exceptions=True)
-        for queue in self._queues.values():
-            for piece in queue:
-                piece.fail(RetryLater("the event log was closed"))
-        self._queues.clear()
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
-        if self._producer is not None:
-            await self._end(self._producer)
+        if self._departure is not None:
+            self._departure.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for lane in self._lanes.values():
+            lane.give_up(RetryLater("the event log was closed"))
+        await asyncio.gather(*(client.close() for client in self._clients.values()))
 
     async def append(self, topic: str, records: Sequence[Record], partition: int | None) -> None:
         """Returns when all records are durable. Raises RetryLater after five seconds, or at once when too much waits;
         InvalidEvent, with nothing appended, when one is too large."""
         if self._closed:
             raise RetryLater("the event log is closed")
-        by_partition: defaultdict[int, list[Record]] = defaultdict(list)
-        for one in records:
-            _check_size(topic, one)
-            by_partition[partition_of(one.key) if partition is None else partition].append(one)
-        if not by_partition:
+        call = _call(topic, records, partition)
+        if not call.pieces:
             return
         if self._waiting_bytes > MAX_WAITING_BYTES:
             raise RetryLater("the event log has too much to store already")
-        pieces = [self._enqueue(Place(topic, number), some) for number, some in by_partition.items()]
+        self._enqueue(topic, call)
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                for piece in pieces:
-                    await piece.durable
+            with self._deadline:
+                await call.durable
         except TimeoutError as exc:
             raise RetryLater("the event log did not take the records in time") from exc
         finally:
-            for piece in pieces:
-                piece.durable.cancel()  # no effect on those that are durable
+            call.durable.cancel()  # no effect when it is durable
 
-    def _enqueue(self, place: Place, records: Sequence[Record]) -> _Piece:
-        piece = _Piece(records)
-        self._queues[place].append(piece)
-        self._waiting_bytes += piece.size
-        if place not in self._lanes:
-            self._lanes[place] = asyncio.create_task(self._run(place), name=f"append to {place.topic}")
-        return piece
+    def _enqueue(self, topic: str, call: Call) -> None:
+        for piece in call.pieces.values():
+            place = Place(topic, piece.partition)
+            lane = self._lanes.get(place)
+            if lane is None:
+                lane = self._lanes[place] = Lane(place)
+            lane.add(piece)
+            self._waiting_bytes += piece.size
+            if lane.leader not in self._busy:  # else it goes with the wave after the one that is on its way
+                self._depart_soon()
 
-    async def _run(self, place: Place) -> None:
-        """Send what waits for one partition, batch after batch, until nothing does."""
-        queue = self._queues[place]
+    # --- waves ---
+
+    def _depart_soon(self) -> None:
+        if self._departure is None and not self._closed:
+            rest = max(0.0, self._departed_at + WAVE_SECONDS - monotonic())
+            self._departure = asyncio.get_running_loop().call_later(rest, self._depart)
+
+    def _depart(self) -> None:
+        """Send a wave to each broker for which something waits and to which none is on its way."""
+        self._departure = None
+        waves: defaultdict[int, list[tuple[Lane, Parcel]]] = defaultdict(list)
+        for lane in self._lanes.values():
+            if not lane.is_ready or lane.leader in self._busy:
+                continue
+            if lane.leader is None:
+                self._ask_who_leads(lane.place.topic)
+            elif (parcel := lane.next_parcel()) is not None:
+                waves[lane.leader].append((lane, parcel))
+        for broker, wave in waves.items():
+            self._busy.add(broker)
+            self._departed_at = monotonic()
+            self._begin(self._send(broker, wave))
+        self._waiting_bytes = sum(lane.size for lane in self._lanes.values())
+
+    async def _send(self, broker: int, wave: Wave) -> None:
+        """Until each parcel is durable, given up, or back in its lane to be sent again."""
         try:
-            while queue:
-                await self._send_some(place, queue)
-        finally:
-            del self._lanes[place]
-            if not queue:
-                self._queues.pop(place, None)
-
-    async def _send_some(self, place: Place, queue: deque[_Piece]) -> None:
-        """One batch of the oldest that wait, without those whose caller has gone."""
-        producer: AIOKafkaProducer | None = None
-        on_its_way: list[_Piece] = []
-        try:
-            async with asyncio.timeout(HUNG_SECONDS):
-                producer = await self._started()
-                batch = producer.create_batch()
-                self._fill(batch, queue, on_its_way)
-                if batch.record_count():
-                    with append_seconds.time():
-                        await (await producer.send_batch(batch, place.topic, partition=place.partition))
+            with append_seconds.time():
+                answers = await self._answers(broker, {lane.place: parcel.data for lane, parcel in wave})
+            for lane, parcel in wave:
+                self._told(lane, parcel, answers[lane.place])
+            if any(lane.leader is None for lane, _ in wave):
+                await asyncio.sleep(AGAIN_SECONDS)
         except asyncio.CancelledError:
-            for piece in on_its_way:
-                piece.fail(RetryLater("the event log was closed"))
+            for _, parcel in wave:
+                parcel.fail(RetryLater("the event log was closed"))
             raise
-        except Exception as exc:
-            why = _named(exc, place)
-            logger.warning("append_failed", topic=place.topic, partition=place.partition, detail=str(why))
-            for piece in on_its_way or self._all_of(queue):
-                piece.fail(why)
-            if producer is not None and (isinstance(exc, TimeoutError) or producer._sender.sender_task.done()):
-                await self._end(producer)
-        else:
-            appended.inc(batch.record_count())
-            for piece in on_its_way:
-                if piece.sent == len(piece.records) and not piece.durable.done():
-                    piece.durable.set_result(None)
+        finally:
+            self._busy.discard(broker)
+            self._depart_soon()
 
-    def _fill(self, batch: Any, queue: deque[_Piece], on_its_way: list[_Piece]) -> None:
-        """Move records from the queue into the batch, as many as fit; the last piece may stay for the next batch."""
-        while queue:
-            piece = queue[0]
-            if not piece.given_up:
-                on_its_way.append(piece)
-                while piece.sent < len(piece.records):
-                    one = piece.records[piece.sent]
-                    headers = list(one.headers.items())
-                    if batch.append(key=one.key, value=one.value, timestamp=None, headers=headers) is None:
-                        return
-                    piece.sent += 1
-            queue.popleft()
-            self._waiting_bytes -= piece.size
-
-    def _all_of(self, queue: deque[_Piece]) -> Sequence[_Piece]:
-        """What waited for a producer that cannot be had."""
-        waiting = list(queue)
-        queue.clear()
-        self._waiting_bytes -= sum(piece.size for piece in waiting)
-        return waiting
-
-    # --- the producer ---
-
-    async def _started(self) -> AIOKafkaProducer:
-        """The one producer; everybody waits for the same start, and a failed one fails for everybody."""
-        if self._producer is not None:
-            return self._producer
-        if self._starting is None or self._starting.done():
-            self._starting = asyncio.create_task(self._start(), name="event log producer starts")
-        return await asyncio.shield(self._starting)
-
-    async def _start(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(**self._arguments)
+    async def _answers(self, broker: int, batches: Mapping[Place, bytes]) -> Mapping[Place, NotYet | RetryLater | None]:
+        """See ``produce``; the same for all of them when the broker does not answer."""
+        client = self._clients.get(broker)
+        if client is None:
+            client = self._clients[broker] = KafkaClient(self._arguments, self._name)
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                await producer.start()
-        except BaseException:
-            await self._end(producer)
-            raise
-        self._producer = producer
-        return producer
+            return await client.ask(lambda asked: produce(asked, broker, batches))
+        except Exception as exc:  # not only of the kinds that it should raise: nobody else would tell those who wait
+            return dict.fromkeys(batches, NotYet(str(exc) or repr(exc)))
 
-    async def _end(self, producer: AIOKafkaProducer) -> None:
-        """Give it up with all that it has; the next batch makes a new one."""
-        if self._producer is producer:
-            self._producer = None
-        batches = producer._message_accumulator
-        not_sent = [batch for queue in batches._batches.values() for batch in queue]
-        batches.fail_all(KafkaConnectionError("given up"))  # else stop() waits for them
-        for batch in not_sent:
-            batch._drain_waiter.exception()  # nobody asks for it, of which asyncio would complain
-        await hang_up(producer.client, producer.stop)
+    def _told(self, lane: Lane, parcel: Parcel, why_not: NotYet | RetryLater | None) -> None:
+        """What a broker said of a parcel. After a refusal somebody else may lead its partition."""
+        if why_not is None:
+            lane.arrived()
+            parcel.is_durable()
+            appended.inc(parcel.records)
+            return
+        lane.leader = None
+        if isinstance(why_not, NotYet) and monotonic() - parcel.packed_at < TRIED_SECONDS:
+            lane.came_back(parcel)
+        else:
+            lane.arrived()
+            parcel.fail(RetryLater(str(why_not)))
+            logger.warning("append_failed", topic=lane.place.topic, partition=lane.place.partition, detail=str(why_not))
+
+    # --- leaders ---
+
+    def _ask_who_leads(self, topic: str) -> None:
+        if topic not in self._asked_about:
+            self._asked_about.add(topic)
+            self._begin(self._find_leaders(topic))
+
+    async def _find_leaders(self, topic: str) -> None:
+        """For what waits. When they cannot be found in time it is given up."""
+
+        def lost() -> Sequence[Lane]:
+            return [lane for lane in self._lanes.values() if lane.place.topic == topic and lane.leader is None]
+
+        async def look(client: AIOKafkaClient) -> None:
+            known = (await describe(client, [topic])).topics.get(topic)
+            for lane in lost():
+                lane.leader = known.leaders.get(lane.place.partition) if known else None
+            self._depart_soon()
+            if still_lost := lost():
+                raise NotYet(f"has nobody who leads {still_lost[0].place}")
+
+        try:
+            await self._asking.ask(look)
+        except Exception as exc:
+            for lane in lost():
+                lane.give_up(RetryLater(str(exc)))
+            logger.warning("append_failed", topic=topic, detail=str(exc))
+        finally:
+            self._asked_about.discard(topic)
+            self._depart_soon()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
-def _check_size(topic: str, record: Record) -> None:
-    size = record.size + HEADER_OVERHEAD_BYTES * len(record.headers)
-    if size > MAX_RECORD_BYTES:
-        raise InvalidEvent("too_large", f"A record for {topic} has {size} bytes; at most {MAX_RECORD_BYTES}.")
-
-
-def _named(exc: Exception, place: Place) -> RetryLater:
-    match exc:
-        case RetryLater():
-            return exc
-        case MessageSizeTooLargeError() | RecordListTooLargeError():
-            return RetryLater(
-                f"Kafka's topic {place.topic} takes no batches of {BATCH_BYTES} bytes; raise its max.message.bytes, "
-                "or, where that is 0 because the log was moved away, set KIZASHI_LOG_URL to where it is now"
-            )
-        case AssertionError() | TypeError():  # how aiokafka says it
-            return RetryLater(f"Kafka has no {place.topic}/{place.partition} now")
-        case TimeoutError():
-            return RetryLater(f"Kafka did not take a batch for {place.topic}/{place.partition} in time")
-    return RetryLater(f"Kafka did not take a batch for {place.topic}/{place.partition}: {exc!r}")
+def _call(topic: str, records: Sequence[Record], partition: int | None) -> Call:
+    """The records by their partitions. Raises InvalidEvent when one is too large."""
+    call = Call()
+    for one in records:
+        size = one.size + HEADER_OVERHEAD_BYTES * len(one.headers)
+        if size > MAX_RECORD_BYTES:
+            raise InvalidEvent("too_large", f"A record for {topic} has {size} bytes; at most {MAX_RECORD_BYTES}.")
+        number = partition_of(one.key) if partition is None else partition
+        piece = call.pieces.get(number)
+        if piece is None:
+            piece = call.pieces[number] = Piece(call, number)
+        piece.records.append(one)
+        piece.size += size + RECORD_OVERHEAD_BYTES
+    return call

@@ -29,7 +29,7 @@ DOUBT_SECONDS = 15.0
 
 
 class KafkaEventLog:
-    """One process's access to the log: a client that asks, a producer, and a consumer per subscription.
+    """One process's access to the log: a client that asks, one per broker that writes, and a consumer per subscription.
 
     Retention is the topics' own (``kizashi log create``): Kafka drops what is old whether it was read or not.
     Raises NotStarted when the address or the access is no good.
@@ -41,7 +41,7 @@ class KafkaEventLog:
         self._arguments = access.client_arguments(url)
         self._client = KafkaClient(self._arguments, f"{name} log", DOUBT_SECONDS)
         self._places = Places(self._client, access)
-        self._appender = Appender(self._arguments, f"{name} log writer")
+        self._appender = Appender(self._arguments, f"{name} log writer", self._client)
         self._opened = False
 
     async def open(self) -> None:
@@ -51,7 +51,6 @@ class KafkaEventLog:
                 "The event log on this Kafka was moved away; set KIZASHI_LOG_URL to where it is now (kizashi log move "
                 "brings it back)."
             )
-        await self._appender.open()
         self._opened = True
 
     async def close(self) -> None:

@@ -1,0 +1,135 @@
+"""What waits for one partition, in its order, and how it becomes batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from libs.common.event_log import Record
+from libs.common.event_log_kafka.batch import Batch
+from libs.common.event_log_kafka.produce import Place
+
+
+class Call:
+    """One append. It is durable when all of its pieces are; after a failure nothing more of it is sent."""
+
+    def __init__(self) -> None:
+        self.pieces: dict[int, Piece] = {}
+        """By partition, those that are not durable yet."""
+        self.durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_over(self) -> bool:
+        """Durable, failed, or nobody waits for it any more."""
+        return self.durable.done()
+
+    def fail(self, why: Exception) -> None:
+        if not self.is_over:
+            self.durable.set_exception(why)
+            self.durable.exception()  # whoever asked may be gone
+
+
+@dataclass(slots=True, eq=False)
+class Piece:
+    """What a call has for one partition, in its order; the first ``packed`` of its records are in batches by now."""
+
+    call: Call
+    partition: int
+    records: list[Record] = field(default_factory=list)
+    size: int = 0
+    packed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A batch as it travels, and what it was made of."""
+
+    data: bytes
+    records: int
+    pieces: Sequence[Piece]
+    packed_at: float = field(default_factory=monotonic)
+
+    def is_durable(self) -> None:
+        for piece in self.pieces:
+            if piece.packed == len(piece.records):  # else the rest is for the next batch
+                call = piece.call
+                del call.pieces[piece.partition]
+                if not call.pieces and not call.is_over:
+                    call.durable.set_result(None)
+
+    def fail(self, why: Exception) -> None:
+        for piece in self.pieces:
+            piece.call.fail(why)
+
+
+class Lane:
+    """To one partition. One parcel is on its way at a time, so the order stays."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.leader: int | None = None
+        """The broker that stores this partition first, as far as is known."""
+        self.size = 0
+        """Bytes that wait."""
+        self._pieces: deque[Piece] = deque()
+        self._again: Parcel | None = None
+        self._is_under_way = False
+
+    @property
+    def is_ready(self) -> bool:
+        return not self._is_under_way and bool(self._pieces or self._again)
+
+    def add(self, piece: Piece) -> None:
+        self._pieces.append(piece)
+        self.size += piece.size
+
+    def next_parcel(self) -> Parcel | None:
+        """On its way from now on; None when nobody waits for it any more. What came back goes first."""
+        parcel, self._again = self._again or self._pack(), None
+        self._is_under_way = parcel is not None
+        return parcel
+
+    def arrived(self) -> None:
+        """What was on its way has met its end, good or bad."""
+        self._is_under_way = False
+
+    def came_back(self, parcel: Parcel) -> None:
+        """To be sent again, before anything else of this partition."""
+        self._again = parcel
+        self._is_under_way = False
+
+    def give_up(self, why: Exception) -> None:
+        """All that waits."""
+        if self._again is not None:
+            self._again.fail(why)
+        for piece in self._pieces:
+            piece.call.fail(why)
+        self._again = None
+        self._pieces.clear()
+        self.size = 0
+
+    def _pack(self) -> Parcel | None:
+        """As many of the oldest as fit into one batch, without those that nobody waits for."""
+        batch = Batch()
+        packed: list[Piece] = []
+        while self._pieces:
+            piece = self._pieces[0]
+            if not piece.call.is_over:
+                packed.append(piece)
+                if not _pack_rest(piece, batch):
+                    break
+            self._pieces.popleft()
+            self.size -= piece.size
+        return Parcel(batch.packed(), batch.count, packed) if packed else None
+
+
+def _pack_rest(piece: Piece, batch: Batch) -> bool:
+    """Whether all of it has found room now."""
+    while piece.packed < len(piece.records):
+        if not batch.add(piece.records[piece.packed]):
+            return False
+        piece.packed += 1
+    return True
