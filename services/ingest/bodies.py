@@ -43,11 +43,11 @@ async def read_body(
                 more = message.get("more_body", False)
                 arrived += len(chunk)
                 piece = inflater.feed(chunk, limit_bytes - decoded + 1)
-                if not more:
-                    piece += inflater.finish()
                 decoded += len(piece)
                 if arrived > limit_bytes or decoded > limit_bytes:
                     raise BodyTooLarge(limit_bytes)
+                if not more:  # asked of what was inflated to its end, which a body over the limit is not
+                    piece += inflater.finish()
                 share.add(len(piece))
                 pieces.append(piece)
     except TimeoutError as exc:

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import tracemalloc
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -107,6 +107,14 @@ async def test_the_limit_holds_for_what_arrives_and_what_it_inflates_to() -> Non
     with pytest.raises(BodyTooLarge):
         await read([], length=b"9" * 5000)
     assert await read([TEXT], length=b"nonsense") == TEXT
+
+
+@pytest.mark.parametrize(("compress", "encoding"), [(gzip.compress, b"gzip"), (zlib.compress, b"deflate")])
+async def test_a_compressed_body_that_comes_in_one_piece_is_too_large_and_not_broken(
+    compress: Callable[[bytes], bytes], encoding: bytes
+) -> None:
+    with pytest.raises(BodyTooLarge):
+        await read([compress(bytes(3 * LIMIT))], encoding)
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
