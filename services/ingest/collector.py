@@ -138,7 +138,7 @@ class Collector:
             fresh_id=lambda: time_ordered_id(wall),
         )
         outcome = accept(document, arrival, self.limits, self.names)
-        if strict and not meaning.single and outcome.rejected:
+        if strict and not document.single and outcome.rejected:
             self.recent.decided(owner, replace(outcome, accepted=[]), arrival, strict=True, body_bytes=body_bytes)
             raise Refused(
                 400,
@@ -150,8 +150,8 @@ class Collector:
         await self.publisher.publish(outcome, arrival)
         self.recent.decided(owner, outcome, arrival, strict=strict, body_bytes=body_bytes)
         if not outcome.rejected:
-            return _SUCCESS
-        if meaning.single:
+            return ALL_TAKEN
+        if document.single:
             reject = outcome.rejects[0]
             raise Rejected(400, reject.code, reject.message)
         return msgspec.json.encode(
@@ -164,7 +164,7 @@ class Collector:
         )
 
 
-_SUCCESS = b'{"success":true}'
+ALL_TAKEN = b'{"success":true}'
 
 
 class _HotRoute(Route):
@@ -187,9 +187,16 @@ class _Endpoint:
             body = await self._collector.answer(scope, receive, self._meaning)
         except ClientLeft:
             return
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": self._meaning.status, "headers": headers})
+        status, headers, body = success(self._meaning, body)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def success(meaning: Meaning, body: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of an answer. What has to be said about rejected events is said with 200 everywhere."""
+    if body is ALL_TAKEN and meaning.status == 204:
+        return 204, [], b""
+    return 200, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))], body
 
 
 def _errors(outcome: Outcome) -> list[dict[str, Any]]:

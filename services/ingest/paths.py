@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from libs.common.events import TelemetryKind
+from services.ingest.domain.cloud_events import read_cloud_events
 from services.ingest.domain.documents import Document, read_batch, read_single
 
 Headers = Mapping[bytes, bytes]
@@ -14,15 +15,16 @@ Headers = Mapping[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """``read`` makes a document of a decoded body. ``kind`` is that of the one event of a path for single ones, None
-    where each event names its own; ``historical`` sends all of them into the lane of imports."""
+    """``read`` makes a document of a decoded body. ``kind`` is that of every event of the path, None where each event
+    names its own; ``historical`` sends all of them into the lane of imports. Bodies of ``single`` events have a limit
+    of their own."""
 
     read: Callable[[bytes, Headers], Document]
     kind: TelemetryKind | None = None
     historical: bool = False
     single: bool = False
     status: int = 200
-    """Of success. Several SDKs send a batch again that was answered with anything but 200."""
+    """When every event was taken. Several SDKs send a batch again that was answered with anything but 200."""
 
 
 def _batch(body: bytes, _headers: Headers) -> Document:
@@ -35,6 +37,9 @@ def _single(body: bytes, _headers: Headers) -> Document:
 
 _BATCH = Meaning(_batch)
 _SINGLE = {kind: Meaning(_single, kind, single=True) for kind in TelemetryKind}
+_SINGLE_OF_ANY_KIND = Meaning(_single, single=True)
+
+CLOUD_EVENTS = "/api/v1/events"
 
 PATHS: Mapping[str, Meaning] = {
     "/v1/batch": _BATCH,
@@ -46,7 +51,10 @@ PATHS: Mapping[str, Meaning] = {
     # Jitsu's, from browsers and from servers.
     **{f"/api/s/{kind}": meaning for kind, meaning in _SINGLE.items()},
     **{f"/api/s/s2s/{kind}": meaning for kind, meaning in _SINGLE.items()},
+    "/api/s/event": _SINGLE_OF_ANY_KIND,
+    "/api/s/s2s/event": _SINGLE_OF_ANY_KIND,
     "/api/s/s2s/batch": _BATCH,
+    CLOUD_EVENTS: Meaning(read_cloud_events, TelemetryKind.TRACK, status=204),
 }
 """With a trailing slash they mean the same: a redirect would count as delivered with some clients."""
 

@@ -1,9 +1,10 @@
 """The rules of ingest: bytes in, accepted events and rejected ones out. No I/O, no clock, no randomness.
 
-mending      bytes that are almost JSON -> JSON
-documents    a body -> its events, still as bytes, and what was said about all of them
-calls        an event's bytes -> its fields, with ids made strings
-accounts     which account an event names, and by which rule
-times        when it happened, whatever the client's clock shows
-acceptance   all of this together
+mending       bytes that are almost JSON -> JSON
+documents     a body -> its events, still as bytes, and what was said about all of them
+calls         an event's bytes -> its fields, with ids made strings
+cloud_events  the same two for CloudEvents
+accounts      which account an event names, and by which rule
+times         when it happened, whatever the client's clock shows
+acceptance    all of this together
 """

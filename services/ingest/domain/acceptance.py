@@ -15,12 +15,13 @@ from libs.common.errors import InvalidEvent
 from libs.common.events import TelemetryKind, TelemetryReceived
 from services.ingest.domain.accounts import AccountNames, resolve
 from services.ingest.domain.calls import (
+    DEPTH_LIMIT,
+    MESSAGE_ID_CHARACTERS,
     NO_CONTEXT,
     Call,
     Scalar,
     depth_exceeds,
     identifier,
-    read_call,
     read_object,
 )
 from services.ingest.domain.documents import Document
@@ -45,8 +46,8 @@ class Limits:
     events: int = 2500
     characters: int = 200
     """Of ids and event names."""
-    message_id_characters: int = 100
-    depth: int = 32
+    message_id_characters: int = MESSAGE_ID_CHARACTERS
+    depth: int = DEPTH_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class _Judge:
         self._arrival = arrival
         self._limits = limits
         self._names = names
+        self._read = document.read
         self._context = document.context
         self._sent_at = document.sent_at
         self._sent_at_read = read_time(document.sent_at)
@@ -131,7 +133,7 @@ class _Judge:
             )
         if depth_exceeds(event, limits.depth):
             raise InvalidEvent("event_too_deep", f"The event is nested deeper than {limits.depth} levels.")
-        call = read_call(event)
+        call = self._read(event)
         self.message_id = identifier(call.message_id, "message_id", limits.message_id_characters)
         kind = arrival.kind or _kind_of(call.type)
         name = EVENT_NAMES.get(kind) or identifier(call.event, "event", limits.characters)
@@ -151,10 +153,12 @@ class _Judge:
             traits=traits,
             names=self._names,
             limit=limits.characters,
+            subject=call.subject,
         )
         if kind is TelemetryKind.GROUP and account.account_id is None:
             raise InvalidEvent("missing_group_id", "A group call needs `groupId`, the account.")
-        if not (user_id or anonymous_id or account.account_id or (kind is TelemetryKind.ALIAS and previous_id)):
+        named = user_id or anonymous_id or account.account_id or (kind is TelemetryKind.ALIAS and previous_id)
+        if call.needs_user and not named:
             raise InvalidEvent("missing_user", "An event needs `userId`, `anonymousId` or an account (`groupId`).")
         timestamp = call.timestamp or call.original_timestamp
         sent_at, sent_at_read = self._sent(call)

@@ -38,9 +38,10 @@ def resolve(
     traits: Mapping[str, Any],
     names: AccountNames,
     limit: int,
+    subject: Scalar = None,
 ) -> Resolved:
     """The first match of: the group of a group call, the context's group, the event's group, ``$groups``, a property,
-    the company among the traits. Raises InvalidEvent when an account's id is too long."""
+    the company among the traits, the subject. Raises InvalidEvent when an account's id is too long."""
     if kind is TelemetryKind.GROUP and (found := _account(group, limit)):
         return Resolved(found, "group")
     if context_group is not None and (found := _account(context_group, limit)):
@@ -60,6 +61,8 @@ def resolve(
         company = traits.get("company")
         if isinstance(company, dict) and (found := _account(company.get("id"), limit)):
             return Resolved(found, "traits.company.id")
+    if subject is not None and (found := _account(subject, limit)):
+        return Resolved(found, "subject")
     return UNASSIGNED
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from libs.common.errors import InvalidEvent
 
 Scalar = str | int | float | bool | None
+
+DEPTH_LIMIT = 32
+MESSAGE_ID_CHARACTERS = 100
 
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 _WHOLE_NUMBERS_UNTIL = 2.0**53
@@ -25,6 +28,9 @@ class Context(msgspec.Struct, rename="camel"):
 class Call(msgspec.Struct, rename="camel"):
     """The fields of a call; unknown ones are passed over. Objects stay as bytes until somebody needs them."""
 
+    needs_user: ClassVar[bool] = True
+    """Or an account; what it means without either cannot be told."""
+
     type: Scalar = None
     message_id: Scalar = None
     user_id: Scalar = None
@@ -39,6 +45,11 @@ class Call(msgspec.Struct, rename="camel"):
     properties: msgspec.Raw = msgspec.Raw(b"")
     traits: msgspec.Raw = msgspec.Raw(b"")
     context: Context | None = None
+
+    @property
+    def subject(self) -> Scalar:
+        """What names the account when nothing else does. CloudEvents have one; in a call it is an unknown field."""
+        return None
 
 
 NO_CONTEXT = Context()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from libs.common.errors import Refused
-from services.ingest.domain.calls import NO_CONTEXT, Context, Scalar, read_context
+from services.ingest.domain.calls import NO_CONTEXT, Call, Context, Scalar, read_call, read_context
 from services.ingest.domain.mending import BYTE_ORDER_MARK, NUL_ESCAPE, mend
+
+T = TypeVar("T")
 
 VALUES_LIMIT = 500_000
 """Commas in a body. A body of commas alone would become millions of objects, two hundred megabytes for five."""
@@ -18,13 +20,16 @@ VALUES_LIMIT = 500_000
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """``events`` are the bytes of each event. ``write_key`` and ``sent_at`` are as the client wrote them."""
+    """``events`` are the bytes of each event; ``read`` makes a call of one, or raises InvalidEvent. ``write_key`` and
+    ``sent_at`` are as the client wrote them. A ``single`` event that is invalid makes its request so."""
 
     events: Sequence[msgspec.Raw]
     write_key: str | None
     sent_at: Scalar
     context: Context
     historical: bool
+    single: bool = False
+    read: Callable[[bytes], Call] = read_call
 
 
 class _SingleBody(msgspec.Struct, rename="camel"):
@@ -44,20 +49,21 @@ _batch: msgspec.json.Decoder[_BatchBody] = msgspec.json.Decoder(_BatchBody)
 
 def read_single(body: bytes) -> Document:
     """The body of a path for one event: the event itself, with the key and the time of sending among its fields."""
-    body, read = _strictly_else_mended(body, _single)
+    body, read = strictly_else_mended(body, _single)
     return Document(
         events=[msgspec.Raw(body)],
         write_key=_text(read.write_key),
         sent_at=_scalar(read.sent_at),
         context=NO_CONTEXT,
         historical=False,
+        single=True,
     )
 
 
 def read_batch(body: bytes) -> Document:
     """The body of a path for many events. Raises Refused 400 or 413 when it cannot be told apart into events."""
-    _, read = _strictly_else_mended(body, _batch)
-    if not isinstance(read, _BatchBody) or read.batch is None:
+    _, read = strictly_else_mended(body, _batch)
+    if read.batch is None:
         raise Refused(400, "batch_missing", "The body must have a field `batch`, an array of events.")
     return Document(
         events=read.batch,
@@ -68,10 +74,9 @@ def read_batch(body: bytes) -> Document:
     )
 
 
-def _strictly_else_mended(
-    body: bytes, decoder: msgspec.json.Decoder[_SingleBody] | msgspec.json.Decoder[_BatchBody]
-) -> tuple[bytes, _SingleBody]:
-    """The body as far as it was read, and what it says. Mending costs ten times the strict way, so it comes second."""
+def strictly_else_mended(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple[bytes, T]:
+    """The body as it could be read, and what it says. Mending costs ten times the strict way, so it comes second.
+    Raises Refused 400 or 413."""
     if body.count(b",") > VALUES_LIMIT:
         raise Refused(413, "too_many_values", f"The body has more than {VALUES_LIMIT} values; send less at a time.")
     mended = NUL_ESCAPE in body or not _is_utf8(body) or body.startswith(BYTE_ORDER_MARK)
