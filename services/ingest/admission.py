@@ -19,15 +19,21 @@ class Admission:
     def at_the_door(self, owner: KeyOwner, headers: Headers, historical: bool) -> None:
         """Raises Refused 403 for a page that the key is not for, OverQuota for a key that owes events.
         ``historical`` is what the path says; a body may say it too, but that costs reading it."""
-        origin = headers.get(b"origin")
-        if owner.origins and origin is not None and origin.decode("latin-1") not in owner.origins:
-            raise Refused(
-                403,
-                "origin_not_allowed",
-                f"This write key is not for pages of {origin.decode('latin-1')[:200]}; add the origin to the key.",
-            )
+        if owner.origins:
+            _check_origin(owner, headers.get(b"origin", b"").decode("latin-1").lower())
         self.quotas.check(owner, historical)
 
     def take(self, owner: KeyOwner, events: int, historical: bool) -> None:
         """Raises OverQuota when the key owes events already; else these are taken from its quota."""
         self.quotas.take(owner, events, historical)
+
+
+def _check_origin(owner: KeyOwner, origin: str) -> None:
+    """Servers and apps send none, and may always come in: whoever has the key could send like them."""
+    if origin and origin not in owner.origins:
+        page = f"pages of {origin[:200]}" if origin != "null" else "pages without an origin, as files have none"
+        raise Refused(
+            403,
+            "origin_not_allowed",
+            f"This write key is not for {page}; add the origin of the page to the key, or use one for every page.",
+        )

@@ -9,16 +9,22 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from time import monotonic
 from urllib.parse import parse_qsl
 
+from libs.common.clock import wall_now
 from libs.common.errors import Refused, RetryLater
 
 PREFIX = "kzw_"
 LONGEST = 200
 LOOK_UP_SECONDS = 2.0
+KNOWN_SECONDS = 0.5
+"""To hear again of a key that is known; then it is taken for what it was, and what is heard later counts for the next.
+With an event log that does not answer either, a request still gets its answer within six seconds."""
 UNKNOWN_SECONDS = 1.0
-"""How long an unknown key is remembered as unknown: a new one works a second after it was tried too early."""
+"""How long an unknown key is remembered as unknown at most: a new one works a second after it was tried too early."""
 STALE_SECONDS = 300.0
 """How long a known key goes on working while the database does not answer: telemetry needs only the log."""
 REMEMBERED = 10_000
@@ -27,18 +33,20 @@ REMEMBERED = 10_000
 @dataclass(frozen=True, slots=True)
 class KeyOwner:
     """Whose a key is and what it may do. ``origins`` are the pages that may use it, none for all;
-    ``events_per_s`` None leaves the quota to the installation."""
+    ``events_per_s`` None leaves the quota to the installation; from ``expires_at`` on, in real time, it is unknown."""
 
     workspace: int
     source: int
     key_id: str
     events_per_s: int | None = None
     origins: frozenset[str] = frozenset()
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewWriteKey:
-    """``key`` is shown once and never stored. ``key_id`` names it from then on."""
+    """``key`` is shown once and never stored. ``key_id`` names it from then on, and stands in it: so whoever sees the
+    key in a product or in a leak knows which one it is."""
 
     key: str
     key_id: str
@@ -47,8 +55,9 @@ class NewWriteKey:
 
 def new_write_key() -> NewWriteKey:
     """Write keys are public in browsers, so all that they open is writing; they are hashed all the same."""
-    key = PREFIX + secrets.token_hex(16)
-    return NewWriteKey(key=key, key_id=secrets.token_hex(6), secret_hash=hash_of(key))
+    key_id = secrets.token_hex(6)
+    key = f"{PREFIX}{key_id}_{secrets.token_hex(16)}"
+    return NewWriteKey(key=key, key_id=key_id, secret_hash=hash_of(key))
 
 
 def hash_of(key: str) -> bytes:
@@ -86,14 +95,24 @@ class _Remembered:
     owner: KeyOwner | None
     asked_at: float
 
+    def age(self) -> float:
+        return monotonic() - self.asked_at
+
 
 class WriteKeys:
-    """Whose a key is, remembered for some seconds so that hot paths ask no database."""
+    """Whose a key is, remembered for some seconds so that hot paths ask no database, and never beyond its expiry."""
 
-    def __init__(self, find: Callable[[bytes], Awaitable[KeyOwner | None]], remember_seconds: float) -> None:
-        """``find`` gives the owner of an unrevoked key by its hash; it may raise RetryLater."""
+    def __init__(
+        self,
+        find: Callable[[bytes], Awaitable[KeyOwner | None]],
+        remember_seconds: float,
+        now: Callable[[], datetime] = wall_now,
+    ) -> None:
+        """``find`` gives the owner of a key that works, by its hash; it may raise RetryLater."""
         self._find = find
         self._remember_seconds = remember_seconds
+        self._remember_unknown_seconds = min(remember_seconds, UNKNOWN_SECONDS)
+        self._now = now
         self._remembered: dict[bytes, _Remembered] = {}
         self._asking: dict[bytes, asyncio.Task[KeyOwner | None]] = {}
 
@@ -110,32 +129,45 @@ class WriteKeys:
 
     async def _owner_of(self, number: bytes) -> KeyOwner | None:
         known = self._remembered.get(number)
-        age = monotonic() - known.asked_at if known else 0.0
-        if known and age < (self._remember_seconds if known.owner else UNKNOWN_SECONDS):
+        if known and known.owner and self._has_expired(known.owner):
+            known = None
+        if known and known.age() < (self._remember_seconds if known.owner else self._remember_unknown_seconds):
             return known.owner
         try:
-            return await self._ask(number)
+            return await self._ask(number, KNOWN_SECONDS if known and known.owner else LOOK_UP_SECONDS)
         except RetryLater:
-            if known and known.owner and age < STALE_SECONDS:
+            if known and known.owner and known.age() < STALE_SECONDS and not self._has_expired(known.owner):
                 return known.owner
             raise
 
-    async def _ask(self, number: bytes) -> KeyOwner | None:
-        """Ask once, however many requests with this key are waiting."""
+    def _has_expired(self, owner: KeyOwner) -> bool:
+        return owner.expires_at is not None and owner.expires_at <= self._now()
+
+    async def _ask(self, number: bytes, patience_seconds: float) -> KeyOwner | None:
+        """Ask once, however many requests with this key are waiting. Raises RetryLater."""
         asking = self._asking.get(number)
         if asking is None:
             asking = self._asking[number] = asyncio.create_task(self._look_up(number), name="write key look-up")
-            asking.add_done_callback(lambda _: self._asking.pop(number, None))
-        return await asyncio.shield(asking)
+            asking.add_done_callback(partial(self._asked, number))
+        heard, _ = await asyncio.wait([asking], timeout=patience_seconds)
+        if not heard:  # nor is it waited for that the driver gives up
+            raise RetryLater("write keys cannot be looked up just now")
+        return asking.result()
+
+    def _asked(self, number: bytes, asking: asyncio.Task[KeyOwner | None]) -> None:
+        self._asking.pop(number, None)
+        if not asking.cancelled():
+            asking.exception()  # perhaps nobody waits for it any more
 
     async def _look_up(self, number: bytes) -> KeyOwner | None:
+        asked_at = monotonic()
         try:
             async with asyncio.timeout(LOOK_UP_SECONDS):
                 owner = await self._find(number)
         except TimeoutError as exc:
             raise RetryLater("write keys cannot be looked up just now") from exc
         self._remembered.pop(number, None)
-        self._remembered[number] = _Remembered(owner, monotonic())
+        self._remembered[number] = _Remembered(owner, asked_at)
         while len(self._remembered) > REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
         return owner

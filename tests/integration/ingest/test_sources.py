@@ -45,6 +45,7 @@ async def test_a_write_key_is_shown_once_works_and_can_be_revoked(client: httpx.
     assert (await client.post("/v1/track", json=CALL, headers=writer)).status_code == 200
     listed = (await client.get(keys, headers=tenant.admin)).json()
     assert listed[1] == made
+    assert writer["x-write-key"].startswith(f"kzw_{made['id']}_")
     assert writer["x-write-key"] not in str(listed)
     revoked = await client.delete(f"{keys}/{made['id']}", headers=tenant.admin)
     assert revoked.json()["revoked_at"]
@@ -101,13 +102,16 @@ async def test_a_neighbours_source_is_not_there(
             assert [answer.status_code for answer in answers] == [404, 404], (method, path)
             assert answers[0].json()["code"] == answers[1].json()["code"] == "unknown_source"
             walked += 1
-    assert walked == 5
+    assert walked >= 7
     own = f"/v1/sources/{tenant.source}/write-keys/{theirs}"
-    assert (await client.delete(own, headers=tenant.admin)).status_code == 404
+    for method, path in [("DELETE", own), ("PATCH", own), ("POST", f"{own}/rotate")]:
+        foreign = await client.request(method, path, json={}, headers=tenant.admin)
+        assert (foreign.status_code, foreign.json()["code"]) == (404, "unknown_write_key"), (method, path)
     assert [source["id"] for source in (await client.get("/v1/sources", headers=tenant.admin)).json()] == [
         tenant.source
     ]
-    assert await owner.fetchval("SELECT count(*) FROM ingest.write_key WHERE revoked_at IS NOT NULL") == 0
+    untouched = "revoked_at IS NULL AND expires_at IS NULL AND replaces IS NULL"
+    assert await owner.fetchval(f"SELECT count(*) FROM ingest.write_key WHERE {untouched}") == 2
     assert await events(log, Topic.TELEMETRY) == []
 
 
@@ -122,6 +126,8 @@ async def test_scopes_are_asked_for(client: httpx.AsyncClient, owner: asyncpg.Co
         ("GET", f"{path}/write-keys", 403),
         ("POST", f"{path}/write-keys", 403),
         ("DELETE", f"{path}/write-keys/x", 403),
+        ("PATCH", f"{path}/write-keys/x", 403),
+        ("POST", f"{path}/write-keys/x/rotate", 403),
     ]:
         answer = await client.request(method, where, json={"name": "new"}, headers=reader)
         assert answer.status_code == status, (method, where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,13 @@ def test_looking_never_fails(authorization: bytes, header: bytes, query: bytes) 
         shown_as_bearer({b"authorization": value})
 
 
+def test_a_key_tells_which_one_it_is_and_cannot_be_guessed_from_that() -> None:
+    made = new_write_key()
+    assert made.key.startswith(f"kzw_{made.key_id}_")
+    assert len(made.key.removeprefix(f"kzw_{made.key_id}_")) == 32, "128 bits in hex"
+    assert made.secret_hash == hash_of(made.key)
+
+
 class KeyTable:
     """The look-up, as the database answers it."""
 
@@ -116,6 +124,34 @@ async def test_a_revoked_key_stops_working_when_it_is_asked_for_again(table: Key
     table.owners.clear()
     with pytest.raises(Refused):
         await keys.owner("k")
+
+
+async def test_nothing_that_is_remembered_outlives_the_keys_expiry(table: KeyTable) -> None:
+    now = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    ends = now + timedelta(seconds=30)
+    owner = table.owners[hash_of("k")] = KeyOwner(1, 2, "k1", expires_at=ends)
+    keys = WriteKeys(table.find, remember_seconds=60, now=lambda: now)
+    assert (await keys.owner("k"), await keys.owner("k"), table.asked) == (owner, owner, 1)
+    now = ends - timedelta(milliseconds=1)
+    assert (await keys.owner("k"), table.asked) == (owner, 1)
+    now = ends
+    table.works = False
+    with pytest.raises(RetryLater):
+        await keys.owner("k")
+    table.works = True
+    table.owners.clear()
+    with pytest.raises(Refused):
+        await keys.owner("k")
+
+
+async def test_an_expiry_that_was_moved_is_noticed(table: KeyTable) -> None:
+    now = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    table.owners[hash_of("k")] = KeyOwner(1, 2, "k1", expires_at=now + timedelta(seconds=1))
+    keys = WriteKeys(table.find, remember_seconds=60, now=lambda: now)
+    await keys.owner("k")
+    later = table.owners[hash_of("k")] = KeyOwner(1, 2, "k1", expires_at=now + timedelta(days=1))
+    now += timedelta(seconds=2)
+    assert (await keys.owner("k"), await keys.owner("k"), table.asked) == (later, later, 2)
 
 
 async def test_a_known_key_outlives_a_sleeping_database(table: KeyTable) -> None:
