@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from libs.common.clock import Clock
 from libs.common.db import Database
 from libs.common.event_log import EventLog
-from services.ingest.api import recent, sources, write_keys
+from services.ingest.api import api_keys, recent, sources, write_keys
 
 
 def routes(database: Database, log: EventLog, clock: Clock) -> APIRouter:
@@ -15,4 +15,5 @@ def routes(database: Database, log: EventLog, clock: Clock) -> APIRouter:
     router.include_router(sources.routes(database, log, clock))
     router.include_router(recent.routes(database))
     router.include_router(write_keys.routes(database))
+    router.include_router(api_keys.routes(database))
     return router
