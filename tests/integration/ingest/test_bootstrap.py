@@ -14,12 +14,13 @@ import pytest
 from libs.common.api_keys import Scope, authenticate
 from libs.common.db import Database
 from tests.conftest import TestDatabase
+from tests.integration.ingest.conftest import Tenant
 
 
-async def bootstrap(database: TestDatabase, workspace: str) -> tuple[int, str, str]:
+async def bootstrap(database: TestDatabase, workspace: str, *wanted: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "services.ingest.bootstrap", "--workspace", workspace, "--source", "Product"),
+        *("-m", "services.ingest.bootstrap", "--workspace", workspace, *(wanted or ("--source", "Product"))),
         env=dict(os.environ) | {"KIZASHI_OWNER_DATABASE_URL": database.owner_url},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -56,6 +57,21 @@ async def test_a_workspace_that_exists_is_left_alone(database: TestDatabase, own
         "There is a workspace 'One' already; choose another name, or make further sources and keys over the API.\n"
     )
     assert await owner.fetchval("SELECT count(*) FROM ingest.write_key") == 0
+
+
+async def test_who_lost_every_key_is_let_in_again(
+    database: TestDatabase, owner: asyncpg.Connection, client: httpx.AsyncClient, tenant: Tenant, neighbour: Tenant
+) -> None:
+    await owner.execute("UPDATE access.api_key SET revoked_at = now()")
+    status, output, errors = await bootstrap(database, "Two", "--api-key")
+    assert (status, errors) == (0, "")
+    made = json.loads(output)
+    assert sorted(made) == ["api_key", "workspace"]
+    headers = {"authorization": f"Bearer {made['api_key']}"}
+    sources = (await client.get("/v1/sources", headers=headers)).json()
+    assert (made["workspace"], [source["id"] for source in sources]) == (2, [neighbour.source])
+    status, _, errors = await bootstrap(database, "Three", "--api-key")
+    assert (status, errors) == (2, "There is no workspace 'Three'; --source NAME makes one.\n")
 
 
 async def test_a_database_that_is_not_there_is_one_sentence(database: TestDatabase) -> None:
