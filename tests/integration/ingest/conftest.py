@@ -58,7 +58,7 @@ async def add_api_key(owner: asyncpg.Connection, workspace: int, *scopes: Scope)
     return made.token
 
 
-async def _add_tenant(owner: asyncpg.Connection, workspace: int) -> Tenant:
+async def add_tenant(owner: asyncpg.Connection, workspace: int) -> Tenant:
     source = await owner.fetchval(
         "INSERT INTO ingest.source (workspace_id, name) VALUES ($1, 'app') RETURNING source_id", workspace
     )
@@ -83,12 +83,12 @@ async def owner(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def tenant(owner: asyncpg.Connection) -> Tenant:
-    return await _add_tenant(owner, 1)
+    return await add_tenant(owner, 1)
 
 
 @pytest.fixture
 async def neighbour(owner: asyncpg.Connection, tenant: Tenant) -> Tenant:
-    return await _add_tenant(owner, 2)
+    return await add_tenant(owner, 2)
 
 
 @pytest.fixture
