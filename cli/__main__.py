@@ -10,16 +10,20 @@ LATER = {
     "accounts": Later("cli.accounts", "Every customer account with its score; by band or segment."),
     "account": Later("cli.accounts", "One account's score, and what gives and costs its points."),
     "timeline": Later("cli.accounts", "What happened to an account, and what was done or why not."),
-    "sources": Later("cli.accounts", "The products that send events, importing or live."),
+    "sources": Later("cli.sources", "The products that send events, importing or live; new ones."),
+    "keys": Later("cli.keys", "The write keys by which products send: make, change, rotate, revoke."),
+    "tail": Later("cli.tail", "Did my event arrive? Events as they come, and why others were refused."),
     "notify": Later("cli.delivery_mode", "What leaves the house: observe, enable, or stop everything."),
     "doctor": Later("cli.doctor.command", "What is wrong with the installation, and what to do."),
     "log": Later("cli.log", "The event log: who is late, what stands still; make, move or adopt it."),
+    "api-keys": Later("cli.api_keys", "The keys of people and scripts, with their scopes.", "api_keys"),
     "dlq": Later("cli.dead_letters", "Records that a service refused: see them, give them back."),
 }
 SECTIONS = {
-    "Customers": ["accounts", "account", "timeline", "sources"],
+    "Customers": ["accounts", "account", "timeline"],
+    "Products that send": ["sources", "keys", "tail"],
     "What people are told": ["notify"],
-    "The installation": ["doctor", "log", "dlq"],
+    "The installation": ["doctor", "log", "dlq", "api-keys"],
 }
 
 

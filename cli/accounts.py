@@ -1,4 +1,4 @@
-"""kizashi accounts | account | timeline | sources: how customers are doing, why, and what happened."""
+"""kizashi accounts | account | timeline: how customers are doing, why, and what happened."""
 
 from __future__ import annotations
 
@@ -78,23 +78,4 @@ def timeline(account_id: str, wants_json: bool) -> None:
         ("when", "what", ""),
         [(moment(one["at"]), one["kind"], one["title"]) for one in found["entries"]],
         empty="Nothing has happened yet.",
-    )
-
-
-@click.command("sources")
-@json_option
-def sources(wants_json: bool) -> None:
-    """The products that send events.
-
-    A source is importing until its history is complete and somebody marks it live (POST /v1/sources/ID/live at ingest);
-    until then it raises no alert.
-    """
-    found = Apis.found().get("ingest", "/v1/sources")
-    if wants_json:
-        as_json(found)
-        return
-    columns(
-        ("id", "name", "state", "live since"),
-        [(one["id"], one["name"], one["state"], moment(one["live_at"])) for one in found],
-        empty="No sources yet.",
     )

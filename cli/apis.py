@@ -59,6 +59,12 @@ class Apis:
     def post(self, service: str, path: str, body: dict[str, Any] | None = None) -> Any:
         return self._ask("POST", service, path, json=body)
 
+    def patch(self, service: str, path: str, body: dict[str, Any]) -> Any:
+        return self._ask("PATCH", service, path, json=body)
+
+    def delete(self, service: str, path: str) -> Any:
+        return self._ask("DELETE", service, path)
+
     def get_if_known(self, service: str, path: str) -> Any | None:
         """Like ``get``, but None for what the service does not know."""
         try:

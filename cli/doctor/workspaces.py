@@ -89,7 +89,7 @@ def judge_sources(sources: Sequence[Source], today: date) -> Iterator[Finding]:
             yield warning(
                 "source_importing",
                 f"{name} is importing: what it sends raises no alert.",
-                f"When its history is complete: POST /v1/sources/{one.id}/live at ingest.",
+                f"When its history is complete: kizashi sources live {one.id}",
                 about=one.name,
             )
         elif not one.is_known:
@@ -105,7 +105,7 @@ def judge_sources(sources: Sequence[Source], today: date) -> Iterator[Finding]:
             yield warning(
                 "source_silent",
                 f"{name} has sent nothing since {one.last_day}; its accounts will be called silent.",
-                "See whether the product still sends, with a write key that was not revoked.",
+                "See whether the product still sends, and with a write key that works: kizashi keys list",
                 about=one.name,
             )
         else:

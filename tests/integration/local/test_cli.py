@@ -45,7 +45,7 @@ def test_the_run_file_tells_addresses_and_key(tmp_path: Path) -> None:
     assert f"ingest does not answer at {address}" in kizashi("sources").output
 
 
-@pytest.mark.parametrize("words", [[], ["dlq"], ["notify"], ["log"]])
+@pytest.mark.parametrize("words", [[], ["dlq"], ["notify"], ["log"], ["sources"], ["keys"], ["api-keys"]])
 def test_it_explains_itself_and_each_of_its_commands(words: list[str]) -> None:
     group: click.Command | None = main
     context = click.Context(main)

@@ -1,0 +1,84 @@
+"""kizashi sources: the products that send events, new ones, and the end of their history."""
+
+from __future__ import annotations
+
+import click
+
+from cli.apis import Apis
+from cli.printing import as_json, columns, line, moment
+
+PATH = "/v1/sources"
+
+
+@click.group("sources", invoke_without_command=True)
+@click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
+@click.pass_context
+def sources(ctx: click.Context, wants_json: bool) -> None:
+    """The products that send events. Without a command: list them.
+
+    A source is importing until its history is complete and somebody marks it live; until then it raises no alert.
+
+    \b
+    Examples:
+      kizashi sources                       what sends, importing or live
+      kizashi sources create "Mobile app"   another product; then a key for it: kizashi keys create --source ID
+      kizashi sources live 2                its history is complete
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    found = Apis.found().get("ingest", PATH)
+    if wants_json:
+        as_json(found)
+        return
+    columns(
+        ("id", "name", "state", "live since"),
+        [(one["id"], one["name"], one["state"], moment(one["live_at"])) for one in found],
+        empty="No sources yet: kizashi sources create NAME",
+    )
+
+
+@sources.command("create")
+@click.argument("name")
+@click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
+def create(name: str, wants_json: bool) -> None:
+    """Make a source for another product. It is importing until it is marked live."""
+    made = Apis.found().post("ingest", PATH, {"name": name})
+    if wants_json:
+        as_json(made)
+        return
+    line(f"Made source {made['id']}, {made['name']}. It is importing: what it sends raises no alert yet.")
+    line(f"Next: kizashi keys create --source {made['id']}, and give that key to the product's SDK.")
+
+
+@sources.command("live")
+@click.argument("source_id", type=click.IntRange(min=1))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
+def live(source_id: int, yes: bool, wants_json: bool) -> None:
+    """Say that the history of a source is complete.
+
+    From now on it may raise alerts: its accounts are scored once with all of their history, silently; what comes after
+    that is judged as it comes, and told to people as `kizashi notify mode` allows. There is no way back to importing:
+    send all of the history first.
+
+    A source that is live already can be marked live again. That changes nothing for whoever knows it, and is how to
+    tell them when the event log lost records (docs/when-reading-stops.md).
+    """
+    apis = Apis.found()
+    path = f"{PATH}/{source_id}"
+    now = apis.get("ingest", path)
+    if now["state"] == "live":
+        meaning = f"Source {source_id}, {now['name']}, is live since {moment(now['live_at'])}; this tells it once more."
+    else:
+        meaning = (
+            f"Source {source_id}, {now['name']}, will be live: from now on what it sends may raise alerts. "
+            "Is all of its history sent? There is no way back."
+        )
+    if not yes:
+        click.echo(meaning, err=True)
+        click.confirm("Mark it live?", abort=True, err=True)
+    found = apis.post("ingest", f"{path}/live")
+    if wants_json:
+        as_json(found)
+        return
+    line(f"Source {source_id}, {found['name']}, is live since {moment(found['live_at'])}.")
