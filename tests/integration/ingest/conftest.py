@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,14 +92,18 @@ async def neighbour(owner: asyncpg.Connection, tenant: Tenant) -> Tenant:
 
 
 @pytest.fixture
-async def service(database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
-    """Ingest as its composition root wires it, with its log open and its tasks running."""
+def settings(database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of an ingest that is composed in this process."""
     for name in [name for name in os.environ if name.startswith("KIZASHI_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("KIZASHI_DATABASE_URL", database.url)
     monkeypatch.setenv("KIZASHI_ENVIRONMENT", "test")
     monkeypatch.setenv("KIZASHI_INGEST_KEY_CACHE_SECONDS", "0")
-    composed = compose()
+
+
+@asynccontextmanager
+async def at_work(composed: Service) -> AsyncIterator[Service]:
+    """With its log open and its tasks running."""
     async with AsyncExitStack() as stack:
         for closing in reversed(composed.close):
             stack.push_async_callback(closing)
@@ -109,6 +113,13 @@ async def service(database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> As
         yield composed
         composed.stopping.set()
         await asyncio.gather(*tasks)
+
+
+@pytest.fixture
+async def service(settings: None) -> AsyncIterator[Service]:
+    """Ingest as its composition root wires it, at work."""
+    async with at_work(compose()) as composed:
+        yield composed
 
 
 @pytest.fixture

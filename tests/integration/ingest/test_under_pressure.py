@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from time import monotonic
+
 import asyncpg
 import httpx
+import psutil
 import pytest
 
+from deploy.local.kafka import EmbeddedKafka
+from deploy.local.postgres import EmbeddedPostgres
 from libs.common.event_log import EventLog
+from libs.common.event_log_kafka.access import KafkaAccess
+from libs.common.event_log_open import event_log
+from libs.common.runtime import Service
+from libs.common.testing import eventually
 from libs.common.topics import Topic
 from services.ingest import app
+from services.ingest.app import compose
 from services.ingest.pressure import Refusals
-from tests.integration.ingest.conftest import Tenant, events, records
+from tests.conftest import TestDatabase
+from tests.integration.ingest.conftest import Start, Tenant, at_work, events, records
+
+StandsStill = Callable[[], AbstractContextManager[None]]
 
 CALL = {"type": "track", "event": "Report Exported", "userId": "u1"}
 
@@ -83,3 +101,117 @@ async def test_refusals_for_a_quota_are_counted_without_naming_keys(
     assert 'kizashi_ingest_over_quota_total{lane="live"}' in metrics
     assert 'status="429"' in metrics
     assert tenant.write_key not in metrics
+
+
+# --- a log that stands still ---
+
+
+@pytest.fixture
+def stands_still(postgres: EmbeddedPostgres) -> StandsStill:
+    """Freezes every process of the server for the length of a block: one that is connected would go on being served."""
+
+    @contextmanager
+    def frozen() -> Iterator[None]:
+        server = psutil.Process(postgres.pid)
+        family = [server, *server.children(recursive=True)]
+        for process in family:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in family:
+                process.send_signal(signal.SIGCONT)
+
+    return frozen
+
+
+@pytest.fixture
+async def on_kafka(
+    settings: None, database: TestDatabase, kafka: EmbeddedKafka, kafka_topics: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Service, EventLog]]:
+    """Ingest at work on Kafka, and a log to look into."""
+    access = KafkaAccess(locks_url=database.url, topic_prefix=kafka_topics)
+    for name, value in IMPATIENT.items():
+        monkeypatch.setenv(name, value)
+    async with at_work(compose(lambda _: event_log(kafka.url, name="ingest", kafka=access))) as service:
+        log = event_log(kafka.url, name="test", kafka=access)
+        await log.open()
+        yield service, log
+        await log.close()
+
+
+IMPATIENT = {
+    "KIZASHI_INGEST_LOG_SILENT_SECONDS": "1",
+    "KIZASHI_INGEST_APPEND_DEADLINE_SECONDS": "2",
+    "KIZASHI_INGEST_KEY_CACHE_SECONDS": "0",
+}
+
+
+async def test_nothing_is_claimed_while_the_log_stands_still(
+    start: Start, stands_still: StandsStill, log: EventLog, tenant: Tenant
+) -> None:
+    running = await start(**IMPATIENT)
+    async with httpx.AsyncClient(base_url=running.url, timeout=30) as client:
+
+        async def is_ready() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        async def is_red() -> bool:
+            return not await is_ready()
+
+        async def send(name: str, key: str = tenant.write_key) -> tuple[str, httpx.Response]:
+            return name, await client.post("/v1/batch", json=batch(name, 10), headers={"x-write-key": key})
+
+        taken = {name for name, answer in [await send("before")] if answer.status_code == 200}
+        with stands_still():
+            began = monotonic()
+            answers = await asyncio.gather(
+                *(send(f"known-{number}") for number in range(20)),
+                send("unknown", "kzw_never_seen"),
+            )
+            assert monotonic() - began < 6
+            for _, answer in answers:
+                assert (answer.status_code, answer.json()["success"]) == (503, False)
+                assert 1 <= int(answer.headers["retry-after"]) <= 300
+            await eventually(is_red)
+            assert (await client.get("/livez")).status_code == 200
+        await eventually(is_ready, what="readiness without a request that would tell")
+        again = [await send(f"known-{number}") for number in range(20)]
+        taken |= {name for name, answer in again if answer.status_code == 200}
+    assert len(taken) == 21
+    ids = {event.id for event in await events(log, Topic.TELEMETRY)}
+    assert ids == {f"{name}-{number}" for name in taken for number in range(10)}
+
+
+async def test_nothing_is_claimed_while_kafka_stands_still(
+    on_kafka: tuple[Service, EventLog], kafka: EmbeddedKafka, tenant: Tenant
+) -> None:
+    service, log = on_kafka
+    transport = httpx.ASGITransport(service.app)
+    run = uuid.uuid4().hex
+    async with httpx.AsyncClient(transport=transport, base_url="http://ingest", headers=tenant.writer) as client:
+
+        async def send(name: str) -> httpx.Response:
+            return await client.post("/v1/track", json={**CALL, "messageId": f"{run}-{name}."})
+
+        async def is_ready() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        assert (await send("before")).status_code == 200
+        kafka.freeze()
+        try:
+            began = monotonic()
+            answers = await asyncio.gather(*(send(str(number)) for number in range(20)))
+            assert monotonic() - began < 6
+            for answer in answers:
+                assert (answer.status_code, answer.json()["code"]) == (503, "log_unavailable")
+                assert 1 <= int(answer.headers["retry-after"]) <= 300
+            assert not await is_ready()
+        finally:
+            kafka.thaw()
+        await eventually(is_ready)
+        for number in range(20):
+            assert (await send(str(number))).status_code == 200
+    durable = b"".join(record.value for _, record in await records(log, Topic.TELEMETRY))
+    for name in ["before", *range(20)]:
+        assert f"{run}-{name}.".encode() in durable
