@@ -33,7 +33,8 @@ class Health:
             rows = await self._owner.fetch("SELECT topic, partition, next FROM health.consumer_position")
             positions = {(row["topic"], row["partition"]): row["next"] for row in rows}
             waiting = (await self._api.get("/v1/progress")).json()["waiting"]
-            return all(positions.get(place, 0) >= end for place, end in ends.items()) and not waiting["requests"]
+            on_its_way = waiting["requests"] or waiting["dirty"]
+            return all(positions.get(place, 0) >= end for place, end in ends.items()) and not on_its_way
 
         await eventually(read, within_seconds=20, what="health having read everything")
 
