@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from starlette.exceptions import HTTPException
 
-from libs.common.clock import Clock
+from libs.common.clock import Clock, wall_now
 from libs.common.error_answers import BodyTooLarge
 from libs.common.errors import Refused, RetryLater
 from libs.common.events import TelemetryReceived
@@ -45,6 +45,7 @@ class Request(NamedTuple):
     """What the rows of a request have in common. ``made_ids`` are those of events that came without a message id."""
 
     owner: KeyOwner
+    noted_at: datetime
     received_at: datetime
     historical: bool
     strict: bool
@@ -106,6 +107,7 @@ class _OfSource:
             taken(
                 event,
                 key_id=request.owner.key_id,
+                noted_at=request.noted_at,
                 message_id_sent=event.id not in request.made_ids,
                 strict=request.strict,
             )
@@ -116,7 +118,7 @@ class _OfSource:
 
     def rows(self) -> Rows:
         self.let_bodies_go()
-        rejects = sorted([*self.rejects, *self.refusals.values()], key=lambda reject: reject.received_at)
+        rejects = sorted([*self.rejects, *self.refusals.values()], key=lambda reject: reject.noted_at)
         return Rows(list(self.events), rejects)
 
     def put_back(self, rows: Rows) -> None:
@@ -145,7 +147,7 @@ class Recent:
         """What was decided about each event of a request, once the answer says so too. ``outcome`` must stay as it
         is from then on."""
         source = self._source_of(owner)
-        request = Request(owner, arrival.received_at, arrival.historical, strict, outcome.made_ids)
+        request = Request(owner, arrival.wall_now, arrival.received_at, arrival.historical, strict, outcome.made_ids)
         if outcome.accepted:
             source.taken.add(outcome.accepted, request)
         if outcome.rejects:
@@ -166,7 +168,7 @@ class Recent:
         if (known := source.refusals.get(kind)) is not None:
             known.times += 1
             return
-        request = Request(owner, self._clock.now(), historical, strict)
+        request = Request(owner, wall_now(), self._clock.now(), historical, strict)
         source.refusals[kind] = _row(request, code, _sentence(refusal), status=status, original=body)
 
     def take(self, most: int) -> dict[Place, Rows]:
@@ -217,6 +219,7 @@ def _row(
         workspace_id=request.owner.workspace,
         source_id=request.owner.source,
         key_id=request.owner.key_id,
+        noted_at=request.noted_at,
         received_at=request.received_at,
         status=status,
         code=code,

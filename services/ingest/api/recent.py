@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from services.ingest.api.fields import SourceId
 from services.ingest.domain.recent import KEPT, RecentEvent, RecentReject
 from services.ingest.domain.remedies import remedy
 from services.ingest.store import recent, sources
+from services.ingest.store.recent import Numbered
 
 After = Annotated[int, Query(ge=0, lt=2**63, description="the `cursor` of an earlier answer: only what is newer")]
 Limit = Annotated[int, Query(ge=1, le=KEPT)]
@@ -92,9 +94,7 @@ def routes(database: Database) -> APIRouter:
         async with database.transaction([who.workspace]) as connection:
             await sources.source(connection, who.workspace, source_id)
             found = await recent.events(connection, who.workspace, source_id, after=after, most=limit)
-        return RecentEvents(
-            events=[_event(one.number, one.row) for one in found], cursor=found[0].number if found else after
-        )
+        return RecentEvents(events=[_event(one.number, one.row) for one in found], cursor=_cursor(found, after))
 
     @router.get("/rejects", summary="What was refused last, with the reason and what to do")
     async def list_rejects(
@@ -104,11 +104,13 @@ def routes(database: Database) -> APIRouter:
         async with database.transaction([who.workspace]) as connection:
             await sources.source(connection, who.workspace, source_id)
             found = await recent.rejects(connection, who.workspace, source_id, after=after, most=limit)
-        return Rejects(
-            rejects=[_reject(one.number, one.row) for one in found], cursor=found[0].number if found else after
-        )
+        return Rejects(rejects=[_reject(one.number, one.row) for one in found], cursor=_cursor(found, after))
 
     return router
+
+
+def _cursor(found: Sequence[Numbered[RecentEvent]] | Sequence[Numbered[RecentReject]], after: int) -> int:
+    return max((one.number for one in found), default=after)
 
 
 def _lane(historical: bool) -> Lane:

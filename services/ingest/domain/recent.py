@@ -21,6 +21,7 @@ SENTENCE_CHARACTERS = 500
 class RecentEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event that was taken. Ids and names have 200 characters at most, so a row stays small.
 
+    ``noted_at`` is real time and orders what several processes take; ``received_at`` is domain time.
     ``message_id_sent`` is False where the client sent none and we made one. ``account_rule`` says where the event named
     its account; both are None when it names none. ``flags`` say how its time was mended. ``strict``: the request asked
     for all or nothing.
@@ -29,6 +30,7 @@ class RecentEvent(msgspec.Struct, frozen=True, kw_only=True):
     workspace_id: int
     source_id: int
     key_id: str
+    noted_at: datetime
     received_at: datetime
     occurred_at: datetime
     message_id: str
@@ -51,6 +53,7 @@ class RecentReject(msgspec.Struct, kw_only=True):
     workspace_id: int
     source_id: int
     key_id: str
+    noted_at: datetime
     received_at: datetime
     status: int | None = None
     code: str
@@ -69,11 +72,14 @@ class RecentReject(msgspec.Struct, kw_only=True):
         return (self.status, self.code, self.key_id, self.historical)
 
 
-def taken(event: TelemetryReceived, *, key_id: str, message_id_sent: bool, strict: bool) -> RecentEvent:
+def taken(
+    event: TelemetryReceived, *, key_id: str, noted_at: datetime, message_id_sent: bool, strict: bool
+) -> RecentEvent:
     return RecentEvent(
         workspace_id=event.workspace,
         source_id=event.source,
         key_id=key_id,
+        noted_at=noted_at,
         received_at=event.received_at,
         occurred_at=event.occurred_at,
         message_id=event.id,

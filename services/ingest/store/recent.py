@@ -20,6 +20,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "workspace_id": "bigint",
         "source_id": "bigint",
         "key_id": "text",
+        "noted_at": "timestamptz",
         "received_at": "timestamptz",
         "occurred_at": "timestamptz",
         "message_id": "text",
@@ -38,6 +39,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "workspace_id": "bigint",
         "source_id": "bigint",
         "key_id": "text",
+        "noted_at": "timestamptz",
         "received_at": "timestamptz",
         "status": "int",
         "code": "text",
@@ -83,14 +85,13 @@ def _insert(table: str, columns: Mapping[str, str]) -> str:
 
 _PRUNE = f"""
 DELETE FROM {{table}} AS old USING (
-    SELECT s.*, (
-        SELECT number FROM {{table}} AS kept
-        WHERE kept.workspace_id = s.workspace_id AND kept.source_id = s.source_id
-        ORDER BY number DESC OFFSET {KEPT} LIMIT 1
-    ) AS last
-    FROM unnest(CAST(:workspaces AS bigint[]), CAST(:sources AS bigint[])) AS s (workspace_id, source_id)
-) AS beyond
-WHERE old.workspace_id = beyond.workspace_id AND old.source_id = beyond.source_id AND old.number <= beyond.last
+    SELECT *, row_number() OVER (PARTITION BY workspace_id, source_id ORDER BY noted_at DESC, number DESC) AS place
+    FROM {{table}}
+    JOIN unnest(CAST(:workspaces AS bigint[]), CAST(:sources AS bigint[])) AS s (workspace_id, source_id)
+        USING (workspace_id, source_id)
+) AS ranked
+WHERE ranked.place > {KEPT} AND old.workspace_id = ranked.workspace_id AND old.source_id = ranked.source_id
+    AND old.number = ranked.number
 """
 
 
@@ -105,7 +106,7 @@ async def forget(connection: AsyncConnection) -> int:
     await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _WRITERS})
     gone = 0
     for table in ("recent_event", "recent_reject"):
-        deleted = await connection.execute(text(f"DELETE FROM {table} WHERE written_at < now() - {_KEPT}"))
+        deleted = await connection.execute(text(f"DELETE FROM {table} WHERE noted_at < now() - {_KEPT}"))
         gone += deleted.rowcount
     return gone
 
@@ -146,9 +147,9 @@ async def _newest(
                 SELECT max(number) AS number FROM {table} WHERE workspace_id = :workspace AND source_id = :source
             )
             SELECT t.number AS place, {", ".join(columns)} FROM {table} AS t CROSS JOIN newest
-            WHERE workspace_id = :workspace AND source_id = :source AND written_at >= now() - {_KEPT}
+            WHERE workspace_id = :workspace AND source_id = :source AND noted_at >= now() - {_KEPT}
               AND t.number > CASE WHEN :after <= newest.number THEN CAST(:after AS bigint) ELSE 0 END
-            ORDER BY t.number DESC LIMIT :most
+            ORDER BY noted_at DESC, t.number DESC LIMIT :most
             """
         ),
         {"workspace": workspace, "source": source_id, "after": after, "most": most},
