@@ -1,0 +1,185 @@
+"""kizashi tail: did my event arrive? Events as they come, with their account, and what was refused, with the reason."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import click
+
+from cli.apis import Apis, Unreachable
+from cli.belonging import Account, Belonging
+from cli.printing import counted, plain
+
+POLL_SECONDS = 1.0
+AT_FIRST = 10
+"""Lines of what came before, when more are waited for."""
+
+TIMES = {
+    "timestamp_missing": "without timestamp",
+    "timestamp_unreadable": "timestamp unreadable, has the time of arrival",
+    "skew_corrected": "sender's clock is wrong, time corrected",
+    "timestamp_in_future": "timestamp in the future, has the time of arrival",
+}
+
+
+@click.command("tail")
+@click.option("--source", "source_id", type=click.IntRange(min=1), metavar="ID", help="Only this one; else all.")
+@click.option("--rejects", "only_rejects", is_flag=True, help="Only what was refused.")
+@click.option("--json", "wants_json", is_flag=True, help="One JSON object a line, for scripts.")
+@click.option("--no-follow", is_flag=True, help="Show the last 100 of each source, and end.")
+def tail(source_id: int | None, only_rejects: bool, wants_json: bool, no_follow: bool) -> None:
+    """Show events as they come: which account each counts to and by which rule, or why it was refused.
+
+    Within about two seconds. At most the last 100 of a source are kept, so of a busy one you see a part. Where an event
+    names no account, health is asked where its user belongs by group calls. What came with a wrong write key belongs to
+    no source, so it is not here: the sender was answered 401.
+
+    Times are of arrival, in UTC. Ctrl-C ends it.
+
+    \b
+    Examples:
+      kizashi tail                        everything that arrives from now on, after the last ten
+      kizashi tail --source 1 --rejects   what one source sends in vain
+      kizashi tail --no-follow --json | jq 'select(.account == null)'
+    """
+    apis = Apis.found()
+    watch = _Watch(apis, source_id, only_rejects)
+    show = _Lines(Belonging(apis), wants_json)
+    try:
+        if no_follow:
+            show(watch.news())
+        else:
+            _follow(watch, show)
+    except KeyboardInterrupt:
+        click.echo(err=True)
+
+
+def _follow(watch: _Watch, show: _Lines) -> None:
+    """For ever. What does not answer is waited for."""
+    silent = False
+    at_first = True
+    while True:
+        try:
+            news = watch.news()
+        except Unreachable as problem:
+            if not silent:
+                click.echo(plain(f"{problem.message} Waiting for it."), err=True)
+            silent = True
+        else:
+            if silent:
+                click.echo("It answers again.", err=True)
+            elif at_first and not news:
+                click.echo("Nothing has arrived lately; waiting. Ctrl-C ends this.", err=True)
+            silent = False
+            show(news, last=AT_FIRST if at_first else None)
+            at_first = False
+        time.sleep(POLL_SECONDS)
+
+
+@dataclass(frozen=True)
+class _Arrived:
+    """An event or a refusal as the API tells it."""
+
+    source: dict[str, Any]
+    was_taken: bool
+    row: dict[str, Any]
+
+
+@dataclass
+class _Cursors:
+    recent: int = 0
+    rejects: int = 0
+
+
+@dataclass
+class _Watch:
+    """What is new at ingest since it was asked last. A source that is made meanwhile is seen too."""
+
+    apis: Apis
+    source_id: int | None
+    only_rejects: bool
+    cursors: dict[int, _Cursors] = field(default_factory=dict)
+
+    def news(self) -> list[_Arrived]:
+        """In the order of arrival. Raises ClickException, Unreachable when asking again may help."""
+        moved: dict[int, _Cursors] = {}
+        news = [one for source in self._sources() for one in self._of(source, moved)]
+        self.cursors = moved  # not before everything has answered, or something would be passed over
+        return sorted(news, key=lambda one: datetime.fromisoformat(one.row["received_at"]))
+
+    def _sources(self) -> list[dict[str, Any]]:
+        if self.source_id is not None:
+            return [self.apis.get("ingest", f"/v1/sources/{self.source_id}")]
+        found: list[dict[str, Any]] = self.apis.get("ingest", "/v1/sources")
+        return found
+
+    def _of(self, source: dict[str, Any], moved: dict[int, _Cursors]) -> Iterator[_Arrived]:
+        cursors = moved[source["id"]] = replace(self.cursors.get(source["id"], _Cursors()))
+        path = f"/v1/sources/{source['id']}"
+        if not self.only_rejects:
+            answer = self.apis.get("ingest", f"{path}/recent", after=cursors.recent)
+            cursors.recent = answer["cursor"]
+            yield from (_Arrived(source, True, row) for row in reversed(answer["events"]))
+        answer = self.apis.get("ingest", f"{path}/rejects", after=cursors.rejects)
+        cursors.rejects = answer["cursor"]
+        yield from (_Arrived(source, False, row) for row in reversed(answer["rejects"]))
+
+
+class _Lines:
+    """Prints."""
+
+    def __init__(self, belonging: Belonging, wants_json: bool) -> None:
+        self._belonging = belonging
+        self._wants_json = wants_json
+
+    def __call__(self, news: list[_Arrived], last: int | None = None) -> None:
+        """``last``: only so many of them."""
+        for one in news:
+            if one.was_taken:
+                self._belonging.hear(one.row)
+        for one in news if last is None else news[-last:]:
+            if self._wants_json:
+                click.echo(json.dumps(self._as_object(one), ensure_ascii=False))
+            elif one.was_taken:
+                click.echo(_taken(one, self._belonging.of(one.row)))
+            else:
+                click.echo(_refused(one))
+
+    def _as_object(self, one: _Arrived) -> dict[str, Any]:
+        told: dict[str, Any] = {"source": one.source["id"], "taken": one.was_taken}
+        if one.was_taken:
+            account = self._belonging.of(one.row)
+            told |= {"account": account.id, "rule": account.rule}
+        return told | one.row
+
+
+def _taken(one: _Arrived, account: Account) -> str:
+    row = one.row
+    what = row["kind"] if row["event"].startswith("$") else f"{row['kind']} {row['event']}"
+    who = row["user_id"] or (f"visitor {row['anonymous_id']}" if row["anonymous_id"] else "no user")
+    where = f"{account.id} (by {account.rule})" if account.id is not None else f"no account: {account.rule}"
+    notes = [TIMES.get(flag, flag) for flag in row["flags"]] + (["history"] if row["lane"] == "import" else [])
+    return plain(
+        f"{_time(row)}  {what:<30}  {who:<20}  {where}" + (f"  [{', '.join(notes)}]" if notes else ""),
+    )
+
+
+def _refused(one: _Arrived) -> str:
+    row = one.row
+    if row["status"] is not None:
+        what = f"{counted(row['times'], 'request')} answered {row['status']}"
+    elif row["times"] > 1:
+        what = f"{counted(row['times'], 'event')} from {row['index']} on"
+    else:
+        what = f"event {row['index']}" + (f" ({row['message_id']})" if row["message_id"] else "")
+    told = f"{_time(row)}  refused {row['code']}: {what}: {row['message']}"
+    return click.style(plain(told), fg="red") + plain(f" → {row['remedy']}" if row["remedy"] else "")
+
+
+def _time(row: dict[str, Any]) -> str:
+    return f"{datetime.fromisoformat(row['received_at']):%H:%M:%S}"
