@@ -11,11 +11,11 @@ from collections.abc import Collection
 from functools import lru_cache
 from time import perf_counter
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from libs.common.error_answers import BodyTooLarge, error_response
-from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
+from libs.common.observability import REGISTRY, REQUEST_ID, Counter, Histogram, get_logger
 
 logger = get_logger(__name__)
 
@@ -28,8 +28,27 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _SENSIBLE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
+def request_id_of(sent: bytes) -> bytes:
+    """The caller's own when it sent a sensible one."""
+    return sent if sent and _SENSIBLE.fullmatch(sent) else secrets.token_hex(16).encode()
+
+
+def count_answer(method: str, route: str, status: int, seconds: float) -> None:
+    """``status`` 0: there was nobody to answer any more."""
+    _requests_of(method if method in _METHODS else "other", route, str(status)).inc()
+    _seconds_of(route).observe(seconds)
+
+
+def unforeseen(path: str, exc: Exception) -> Response:
+    """The answer to what nobody foresaw."""
+    logger.error("unhandled", path=path, exc_info=exc)
+    return error_response(
+        500, "internal_error", "This is a defect of Kizashi; the log line with this request id has the details."
+    )
+
+
 class RequestId:
-    """Gives every request an id, the caller's own when it sent a sensible one, in its log lines and as X-Request-Id."""
+    """Gives every request an id, in its log lines and as X-Request-Id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -39,18 +58,18 @@ class RequestId:
             await self._app(scope, receive, send)
             return
         sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = sent if sent and _SENSIBLE.fullmatch(sent) else secrets.token_hex(16).encode()
+        request_id = request_id_of(sent)
 
         async def with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message.setdefault("headers", []).append((b"x-request-id", request_id))
             await send(message)
 
-        bound = bind_contextvars(request_id=request_id.decode())
+        bound = REQUEST_ID.set(request_id.decode())
         try:
             await self._app(scope, receive, with_id)
         finally:
-            reset_contextvars(**bound)
+            REQUEST_ID.reset(bound)
 
 
 class Outcomes:
@@ -79,18 +98,13 @@ class Outcomes:
         try:
             await self._app(scope, receive, noted)
         except Exception as exc:
-            logger.error("unhandled", path=scope["path"], exc_info=exc)
+            answer = unforeseen(scope["path"], exc)
             if status:
                 raise  # half an answer is out; the server cuts the connection so that nobody takes it for whole
-            answer = error_response(
-                500, "internal_error", "This is a defect of Kizashi; the log line with this request id has the details."
-            )
             await answer(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            _requests_of(method, route, str(status)).inc()
-            _seconds_of(route).observe(perf_counter() - began)
+            count_answer(scope["method"], route, status, perf_counter() - began)
 
 
 class BodyLimit:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-__all__ = ["REGISTRY", "Counter", "Gauge", "Histogram", "configure_logging", "get_logger", "quiet"]
+__all__ = ["REGISTRY", "REQUEST_ID", "Counter", "Gauge", "Histogram", "configure_logging", "get_logger", "quiet"]
 
 REGISTRY = CollectorRegistry()
 """Every metric of the process; names are kizashi_<service>_<thing>_<unit|total>."""
+REQUEST_ID: ContextVar[str] = ContextVar("request_id")
+"""Of the HTTP request at work, in each of its log lines."""
 
 
 def configure_logging(service: str, level: str) -> None:
     """One JSON object per line on stderr, for our own log lines and for those of the libraries alike."""
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        _with_request_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
@@ -49,6 +52,12 @@ def configure_logging(service: str, level: str) -> None:
     for chatty in ("uvicorn.access", "httpx", "aiosmtplib", "slack_sdk"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each of its tries is an error to it; we say it once
+
+
+def _with_request_id(_logger: object, _name: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if (request_id := REQUEST_ID.get(None)) is not None:
+        fields["request_id"] = request_id
+    return fields
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -22,7 +22,7 @@ from services.ingest import api
 from services.ingest.admission import Admission
 from services.ingest.collector import Collector
 from services.ingest.cors import Cors
-from services.ingest.hot_paths import HotPaths
+from services.ingest.hot_paths import HotPaths, hot_paths
 from services.ingest.openapi import document_hot_paths
 from services.ingest.paths import ALL_PATHS
 from services.ingest.pressure import InFlight, NotNow, Refusals
@@ -76,8 +76,8 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
         single_limit_bytes=settings.ingest_single_body_limit_bytes,
     )
     app = make_app("Kizashi ingest", "Takes what products send.", probes, paths_with_own_limit=ALL_PATHS)
-    routes = collector.routes()
-    app.router.routes[:0] = routes
+    hot = hot_paths(collector.answer, app.exception_handlers)
+    app.router.routes[:0] = [path.as_route() for path in hot]
     app.include_router(api.routes(api_database, log, clock))
     document_hot_paths(app)
     _answer_not_now(app)
@@ -85,7 +85,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
     stopping = asyncio.Event()
     return Service(
         name="ingest",
-        app=HotPaths(app, routes),
+        app=HotPaths(hot, app),
         probes=probes,
         host=settings.host,
         port=settings.ingest_port,

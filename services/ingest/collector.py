@@ -10,8 +10,7 @@ from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive
 
 from libs.common.clock import Clock, wall_now
 from libs.common.errors import Refused, RetryLater
@@ -21,7 +20,7 @@ from services.ingest.bodies import ClientLeft, read_body
 from services.ingest.domain.acceptance import Arrival, Limits, Outcome, accept
 from services.ingest.domain.accounts import AccountNames
 from services.ingest.domain.documents import Document
-from services.ingest.paths import PATHS, Meaning
+from services.ingest.paths import Headers, Meaning
 from services.ingest.pressure import Busy, InFlight, NotNow, Refusals
 from services.ingest.publisher import TOO_MANY, Publisher
 from services.ingest.quotas import OverQuota
@@ -62,28 +61,21 @@ class Collector:
     batch_limit_bytes: int
     single_limit_bytes: int
 
-    def routes(self) -> list[Route]:
-        return [
-            _HotRoute(path + slash, endpoint=_Endpoint(self, meaning), methods=["POST"], include_in_schema=False)
-            for path, meaning in PATHS.items()
-            for slash in ("", "/")
-        ]
-
-    async def answer(self, scope: Scope, receive: Receive, meaning: Meaning) -> bytes:
+    async def answer(self, receive: Receive, headers: Headers, query: bytes, meaning: Meaning) -> bytes:
         """The body of a 200. Raises Refused, NotNow and RetryLater (503), and what reading a body raises."""
         try:
-            return await self._answer_and_show(scope, receive, meaning)
+            return await self._answer_and_show(receive, headers, query, meaning)
         except (OverQuota, Busy) as exc:
             refusal = exc.with_traceback(None)  # its frames hold the body
         if not await self.refusals.hold(receive):
             raise ClientLeft
         raise refusal
 
-    async def _answer_and_show(self, scope: Scope, receive: Receive, meaning: Meaning) -> bytes:
+    async def _answer_and_show(self, receive: Receive, headers: Headers, query: bytes, meaning: Meaning) -> bytes:
         """What is refused is shown to people too, once it is known whose it is."""
         sent = _Sent()
         try:
-            return await self._answer(scope, receive, meaning, sent)
+            return await self._answer(receive, headers, query, meaning, sent)
         except Rejected:
             raise
         except (Refused, RetryLater, HTTPException) as refusal:
@@ -93,11 +85,10 @@ class Collector:
                 )
             raise
 
-    async def _answer(self, scope: Scope, receive: Receive, meaning: Meaning, sent: _Sent) -> bytes:
+    async def _answer(self, receive: Receive, headers: Headers, query: bytes, meaning: Meaning, sent: _Sent) -> bytes:
         if self.probes.stopping:
             raise NotNow("shutting_down", "This process is stopping; send this again.", 1)
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        shown = shown_before_the_body(headers, scope["query_string"])
+        shown = shown_before_the_body(headers, query)
         sent.owner = owner = await self.keys.owner(shown) if shown else None
         if owner:
             self.admission.at_the_door(owner, headers, meaning.historical)
@@ -165,38 +156,6 @@ class Collector:
 
 
 ALL_TAKEN = b'{"success":true}'
-
-
-class _HotRoute(Route):
-    """FastAPI notes in the scope which of its own routes was taken; our count of answers asks for this one too."""
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["route"] = self
-        await super().handle(scope, receive, send)
-
-
-class _Endpoint:
-    """One path as an ASGI application; what it raises, the application's handlers answer."""
-
-    def __init__(self, collector: Collector, meaning: Meaning) -> None:
-        self._collector = collector
-        self._meaning = meaning
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body = await self._collector.answer(scope, receive, self._meaning)
-        except ClientLeft:
-            return
-        status, headers, body = success(self._meaning, body)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
-def success(meaning: Meaning, body: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body of an answer. What has to be said about rejected events is said with 200 everywhere."""
-    if body is ALL_TAKEN and meaning.status == 204:
-        return 204, [], b""
-    return 200, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))], body
 
 
 def _errors(outcome: Outcome) -> list[dict[str, Any]]:
