@@ -81,7 +81,7 @@ def test_make_targets_that_are_named_exist() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_that_are_named_exist(document: Path) -> None:
-    pattern = r"(?:`|^|bin/|--rm )kizashi ([a-z]+)(?: ([a-z]+))?"
+    pattern = r"(?:`|^|bin/|--rm )kizashi ([a-z]+(?:-[a-z]+)*)(?: ([a-z]+(?:-[a-z]+)*))?"
     named = re.findall(pattern, document.read_text(), re.MULTILINE)
     assert named or document != DOCUMENTS[0]
     context = click.Context(main)
