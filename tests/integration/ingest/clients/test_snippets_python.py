@@ -11,10 +11,11 @@ from libs.common.events import TelemetryReceived
 from libs.common.topics import Topic
 from tests.integration.ingest.clients.driving import run, run_python
 from tests.integration.ingest.clients.install import CLOUDEVENTS, RUDDER, SEGMENT
-from tests.integration.ingest.clients.snippets import pointed_at, snippet
+from tests.integration.ingest.clients.snippets import pointed_at, snippet, snippets
 from tests.integration.ingest.conftest import Start, Tenant, events
 
 CLIENTS = {client.name: client for client in (SEGMENT, RUDDER, CLOUDEVENTS)}
+LINES = 12
 CALLED = {"$identify", "$group", "Report Exported"}
 
 
@@ -48,3 +49,7 @@ async def test_each_says_who_belongs_to_the_account_and_what_happened(
         assert {event.user_id for event in of_source.values()} == {"user-7"}
         assert {event.account_id for event in of_source.values()} - {None} == {"customer-42"}
     assert len(received) == 3 * len(CALLED) + 1
+
+
+def test_a_snippet_is_read_at_a_glance() -> None:
+    assert {name: text.count("\n") for name, text in snippets().items() if text.count("\n") > LINES} == {}
