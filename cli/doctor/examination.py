@@ -13,6 +13,7 @@ from cli.doctor import (
     deliveries,
     domain_clock,
     event_log,
+    keys,
     providers,
     readiness,
     reading,
@@ -159,6 +160,9 @@ class _Looks:
             self._add("workspaces", *(deliveries.judge_modes(modes) if modes is not None else ()))
             late = await self._ask("workspaces", "What waits to leave", deliveries.ask_waiting(self._url, names))
             self._add("workspaces", *(deliveries.judge_waiting(late) if late is not None else ()))
+        if "ingest" in revisions:
+            known = await self._ask("workspaces", "The keys", keys.ask_keys(self._url, names))
+            self._add("workspaces", *(keys.judge_keys(known) if known is not None else ()))
         if {"ingest", "health"} <= set(revisions):
             sources = await self._ask("workspaces", "The sources", workspaces.ask_sources(self._url, names))
             today = (now or wall_now()).date()
