@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.garbage import settle_down
+from libs.common.http_connection import patient
 from libs.common.observability import get_logger
 from libs.common.web import Probes
 
@@ -36,6 +37,8 @@ stop stays within 20 seconds."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than load balancers keep idle connections, so that it is never we who close one as a request comes in."""
 OPEN_AGAIN_SECONDS = 0.5
+PATIENCE_SECONDS = 30.0
+"""For the head of a request to arrive, and then for its body. A phone on a train is slow."""
 
 
 @dataclass
@@ -56,6 +59,7 @@ class Service:
     tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     close: Sequence[Callable[[], Awaitable[object]]] = ()
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    patience_seconds: float = PATIENCE_SECONDS
 
 
 class _Server(uvicorn.Server):
@@ -83,6 +87,7 @@ async def _run(compose: Callable[[], Service]) -> int:
     server = _Server(
         uvicorn.Config(
             service.app,
+            http=patient(service.patience_seconds),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -74,6 +74,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
         names=settings.account_names(),
         batch_limit_bytes=settings.ingest_body_limit_bytes,
         single_limit_bytes=settings.ingest_single_body_limit_bytes,
+        read_seconds=settings.ingest_read_deadline_seconds,
     )
     app = make_app("Kizashi ingest", "Takes what products send.", probes, paths_with_own_limit=ALL_PATHS)
     hot = hot_paths(collector.answer, app.exception_handlers)
@@ -93,6 +94,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
         tasks=[partial(publisher.watch, stopping), partial(RecentWriter(recent, recent_database).run, stopping)],
         close=[log.close, api_database.close, key_database.close, recent_database.close],
         stopping=stopping,
+        patience_seconds=settings.ingest_read_deadline_seconds,
     )
 
 

@@ -11,16 +11,19 @@ from libs.common.web import BodyTooLarge
 from services.ingest.inflating import Inflater
 from services.ingest.pressure import Share
 
-READ_SECONDS = 30
-"""For a body to arrive. A phone on a train is slow; a client that keeps us waiting on purpose is cut off."""
-
 
 class ClientLeft(Exception):
     """The connection ended in the middle of the body; there is nobody to answer."""
 
 
 async def read_body(
-    receive: Receive, *, content_length: bytes, content_encoding: bytes, limit_bytes: int, share: Share
+    receive: Receive,
+    *,
+    content_length: bytes,
+    content_encoding: bytes,
+    limit_bytes: int,
+    share: Share,
+    deadline_seconds: float,
 ) -> bytes:
     """The whole body, decoded. ``limit_bytes`` holds for what arrives and for what it inflates to.
 
@@ -34,7 +37,7 @@ async def read_body(
     arrived = decoded = 0
     more = True
     try:
-        async with asyncio.timeout(READ_SECONDS):
+        async with asyncio.timeout(deadline_seconds):
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -52,6 +55,6 @@ async def read_body(
                 pieces.append(piece)
     except TimeoutError as exc:
         raise HTTPException(
-            408, f"The body did not arrive within {READ_SECONDS} s.", headers={"Connection": "close"}
+            408, f"The body did not arrive within {deadline_seconds:g} s.", headers={"Connection": "close"}
         ) from exc
     return b"".join(pieces)

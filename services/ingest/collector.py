@@ -60,6 +60,7 @@ class Collector:
     names: AccountNames
     batch_limit_bytes: int
     single_limit_bytes: int
+    read_seconds: float
 
     async def answer(self, receive: Receive, headers: Headers, query: bytes, meaning: Meaning) -> bytes:
         """The body of a 200. Raises Refused, NotNow and RetryLater (503), and what reading a body raises."""
@@ -99,6 +100,7 @@ class Collector:
                 content_encoding=headers.get(b"content-encoding", b""),
                 limit_bytes=self.single_limit_bytes if meaning.single else self.batch_limit_bytes,
                 share=share,
+                deadline_seconds=self.read_seconds,
             )
             sent.body, size = body, len(body)
             document = meaning.read(body, headers)

@@ -28,6 +28,9 @@ class IngestSettings(CommonSettings):
     ingest_in_flight_limit_bytes: int = Field(
         default=64 * 1024 * 1024, description="of all requests in hand; over it they get 503"
     )
+    ingest_read_deadline_seconds: float = Field(
+        default=30, gt=0, le=300, description="for a request's headers to arrive, and then for its body; then 408"
+    )
     ingest_append_deadline_seconds: float = Field(default=5, gt=0, le=5, description="for the event log; then 503")
     ingest_log_silent_seconds: float = Field(
         default=10, gt=0, le=30, description="without a word of the event log; then /readyz is red"

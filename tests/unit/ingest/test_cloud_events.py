@@ -171,7 +171,8 @@ def test_the_subject_comes_last() -> None:
 
 
 def test_an_unreadable_time_is_flagged() -> None:
-    for time in ("yesterday", {}, [1], True):
+    unreadable: list[Any] = ["yesterday", {}, [1], True]
+    for time in unreadable:
         assert only(take({**PAID, "time": time})).flags == ("timestamp_unreadable",)
     assert only(take({**PAID, "time": None})).flags == ("timestamp_missing",)
 

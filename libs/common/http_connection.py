@@ -1,0 +1,152 @@
+"""One HTTP connection: uvicorn's, with the patience and the limits that it lacks, and with our errors for what is no
+HTTP. It would wait for ever for a head that never ends, and hold all of it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from asyncio import Transport
+from asyncio.events import TimerHandle
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from libs.common.error_answers import error_body
+
+HEAD_LIMIT_BYTES = 64 * 1024
+"""Of a request's first line and headers. Proxies take less; cookies of a whole company's domains are less."""
+BODY_PATIENCE = 2
+"""Times the patience for a head. Whoever reads a body should give up, and say so, before its connection is cut."""
+LINGER_SECONDS = 2
+"""After a refusal, for what is still on its way: closing at once would reset the connection, and the answer with it."""
+
+
+def patient(seconds: float) -> type[HttpConnection]:
+    """A kind of connection that waits so long for a request's head, and twice as long for its body."""
+
+    class Patient(HttpConnection):
+        patience_seconds = seconds
+
+    return Patient
+
+
+class HttpConnection(HttpToolsProtocol):
+    patience_seconds: float
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._arriving = False  # a request has begun and has not ended
+        self._in_head = False
+        self._chunk = 0
+        self._first_chunk = 0  # in which the request began; something of the one before may be in it too
+        self._bare_bytes = 0  # since then, or since the last piece of a body
+        self._deadline: TimerHandle | None = None
+        self._refused = False
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_deadline()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._chunk = len(data)
+        self._bare_bytes += self._chunk
+        super().data_received(data)
+        if self._refused or not self._arriving:
+            self._forget_deadline()
+        elif self._bare_bytes > HEAD_LIMIT_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
+        elif self._deadline is None:
+            seconds = self.patience_seconds * (1 if self._in_head else BODY_PATIENCE)
+            self._deadline = self.loop.call_later(seconds, self._too_late)
+
+    # --- what the parser tells ---
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._arriving = self._in_head = True
+        self._first_chunk, self._bare_bytes = self._chunk, 0
+
+    def on_headers_complete(self) -> None:
+        if self._first_chunk + self._bare_bytes > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
+            raise ValueError(_TOO_LARGE)  # stops the parser
+        self._in_head = False
+        self._forget_deadline()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._bare_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._arriving = False
+        super().on_message_complete()
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    # --- refusals ---
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls when the parser stops."""
+        self._refuse(HTTPStatus.BAD_REQUEST, "This is no HTTP request that can be understood.")
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.")
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
+        """Answer, unless that would mix two answers, and let nothing more happen on this connection."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        self._forget_deadline()
+        if not self._nothing_is_answered:
+            self.transport.close()
+            return
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(_answer(status, message))
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    @property
+    def _nothing_is_answered(self) -> bool:
+        """Of the request that is arriving; and none before it is in hand."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None:
+            return True
+        if self._arriving and not self._in_head:
+            return not cycle.response_started and not self.pipeline
+        return cycle.response_complete
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+_TOO_LARGE = f"The request's first line and headers are larger than {HEAD_LIMIT_BYTES} bytes."
+
+
+def _answer(status: HTTPStatus, message: str) -> bytes:
+    body = json.dumps(error_body(status.name.lower(), message), separators=(",", ":")).encode()
+    return b"".join(
+        (
+            STATUS_LINE[status],
+            b"content-type: application/json\r\n",
+            b"content-length: %d\r\n" % len(body),
+            b"x-request-id: %b\r\n" % secrets.token_hex(16).encode(),
+            b"connection: close\r\n\r\n",
+            body,
+        )
+    )
