@@ -14,7 +14,7 @@ REMEMBER_SECONDS = 10.0
 NOBODY_YET_SECONDS = 1.0
 REMEMBERED = 10_000
 
-GROUP_CALL = "the group call of its user"
+GROUP_CALL = "the user's group call"
 _RULES = {"group": "this group call", "subject": "the subject of its CloudEvent"}
 
 

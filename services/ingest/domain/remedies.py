@@ -4,9 +4,9 @@ from __future__ import annotations
 
 _OF_CODES = {
     # one event
-    "not_an_object": "Send each event as a JSON object.",
+    "not_an_object": 'Send an event as a JSON object, and many as {"batch": [...]}.',
     "unknown_type": "Set `type` to track, identify, group, page, screen or alias, or send it to that path.",
-    "missing_event": "Set `event` to the name of what happened.",
+    "missing_event": 'Name what happened, as in track(userId, "Report Exported").',
     "missing_user": "Set `userId` or `anonymousId`; a system that knows no user sets `groupId` to the account.",
     "missing_group_id": "Pass the account's id to group(), as `groupId`.",
     "event_too_large": "Send less with the event: what is long belongs into your own storage, and its id here.",

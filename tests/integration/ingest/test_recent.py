@@ -90,7 +90,7 @@ async def test_a_refused_event_is_shown_with_its_bytes_and_what_to_do(
     single, in_batch = await seen(client, tenant, "rejects", count(2))
     assert (in_batch["index"], in_batch["code"], in_batch["status"], in_batch["times"]) == (1, "missing_event", None, 1)
     assert in_batch["message"] == "A track call needs `event`, the name of what happened."
-    assert in_batch["remedy"] == "Set `event` to the name of what happened."
+    assert in_batch["remedy"] == 'Name what happened, as in track(userId, "Report Exported").'
     original = in_batch["original"].encode()
     assert (in_batch["original_encoding"], ORIGINAL_BYTES - 4 < len(original) <= ORIGINAL_BYTES) == ("utf-8", True)
     assert json.dumps(long, ensure_ascii=False, separators=(",", ":")).encode().startswith(original)
