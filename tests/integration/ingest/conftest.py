@@ -183,7 +183,7 @@ async def start(database: TestDatabase) -> AsyncIterator[Start]:
     started: list[asyncio.subprocess.Process] = []
 
     async def one(**variables: str) -> Running:
-        port = free_port()
+        port = int(variables.get("KIZASHI_INGEST_PORT") or free_port())
         process = await launch(database, port, **variables)
         started.append(process)
         url = f"http://127.0.0.1:{port}"
