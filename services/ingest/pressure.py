@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from starlette.types import Receive
 
@@ -49,16 +48,9 @@ class InFlight:
         self._held_of_key: dict[str, int] = {}
         _held.set_function(lambda: self._held_bytes)
 
-    @contextmanager
-    def request(self, key_id: str = "") -> Iterator[Share]:
-        """One request's share, given back at the end. Raises Busy, as every ``add`` to it may. Requests whose keys are
-        not known yet are bounded as if they had one."""
-        share = Share(self, key_id)
-        try:
-            share.add(REQUEST_BYTES)
-            yield share
-        finally:
-            self.give_back(share.key_id, share.held_bytes)
+    def request(self, key_id: str = "") -> Share:
+        """One request's share. Requests whose keys are not known yet are bounded as if they had one."""
+        return Share(self, key_id)
 
     def take(self, key_id: str, count: int, own_bytes: int) -> None:
         """Raises Busy. Whoever takes outside of a request's share never gives back. A request that is the only one of
@@ -80,12 +72,19 @@ class InFlight:
 
 
 class Share:
-    """What one request holds."""
+    """What one request holds, given back when the block ends. To enter it may raise Busy too."""
 
     def __init__(self, in_flight: InFlight, key_id: str) -> None:
         self._in_flight = in_flight
         self.key_id = key_id
         self.held_bytes = 0
+
+    def __enter__(self) -> Self:
+        self.add(REQUEST_BYTES)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._in_flight.give_back(self.key_id, self.held_bytes)
 
     def add(self, count: int) -> None:
         """Raises Busy."""

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from time import monotonic
 from urllib.parse import parse_qsl
 
@@ -60,6 +60,7 @@ def new_write_key() -> NewWriteKey:
     return NewWriteKey(key=key, key_id=key_id, secret_hash=hash_of(key))
 
 
+@lru_cache(maxsize=REMEMBERED)
 def hash_of(key: str) -> bytes:
     """A plain hash suffices: the key has 128 random bits."""
     return hashlib.sha256(key.encode(errors="replace")).digest()
@@ -68,20 +69,24 @@ def hash_of(key: str) -> bytes:
 def shown_before_the_body(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
     """The key in the headers or the address. It wins over the body's: some clients put a masked one there."""
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() == b"basic":
-        try:
-            decoded = base64.b64decode(credentials.strip() + b"==").decode("utf-8", errors="replace")
-        except binascii.Error:
-            decoded = ""
-        if name := decoded.partition(":")[0].strip():
-            return name
+    if scheme.lower() == b"basic" and (name := _user_name(credentials)):
+        return name
     # Jitsu's clients refuse a key that is not written as id:secret, so something may follow ours.
     if header := headers.get(b"x-write-key", b"").decode("latin-1").partition(":")[0].strip():
         return header
-    for name, value in parse_qsl(query.decode("latin-1")):
+    for name, value in parse_qsl(query.decode("latin-1")) if query else ():
         if name in ("writeKey", "writekey") and value.strip():
             return value.strip()
     return None
+
+
+def _user_name(credentials: bytes) -> str:
+    """Of Basic; empty when there is none."""
+    try:
+        decoded = base64.b64decode(credentials.strip() + b"==").decode("utf-8", errors="replace")
+    except binascii.Error:
+        return ""
+    return decoded.partition(":")[0].strip()
 
 
 def shown_as_bearer(headers: Mapping[bytes, bytes]) -> str | None:

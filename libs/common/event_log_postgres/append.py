@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from libs.common.deadline import Deadline
 from libs.common.errors import RetryLater
 from libs.common.event_log_metrics import append_seconds, appended
 from libs.common.event_log_postgres.session import DEADLINE_SECONDS, LogSession
@@ -45,6 +46,7 @@ class Appender:
 
     def __init__(self, session: LogSession) -> None:
         self._session = session
+        self._deadline = Deadline(DEADLINE_SECONDS)
         self._queue: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._news = asyncio.Event()
@@ -68,7 +70,7 @@ class Appender:
     async def append(self, rows: Sequence[Row]) -> None:
         """Returns when all rows are durable. Raises RetryLater after five seconds, or at once when too much waits."""
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
+            with self._deadline:
                 for chunk in _chunks(rows):
                     await self._enqueue(chunk)
         except TimeoutError as exc:
