@@ -33,12 +33,12 @@ async def first_answer_lost(nth: int, asked: Asked, forward: Forward) -> Answer 
     return None if nth == 1 else answer
 
 
-def first_answered_with(status: int) -> Trouble:
-    """Ingest has said 200, and the client hears another success."""
+def first_answered_with(status: int, body: bytes = b"") -> Trouble:
+    """Ingest has taken the events, and what the client hears first is something that ingest never says."""
 
     async def trouble(nth: int, asked: Asked, forward: Forward) -> Answer | None:
         answer = await forward(asked)
-        return replace(answer, status=status) if answer and nth == 1 else answer
+        return replace(answer, status=status, body=body) if answer and nth == 1 else answer
 
     return trouble
 
