@@ -12,6 +12,7 @@ LATER = {
     "timeline": Later("cli.accounts", "What happened to an account, and what was done or why not."),
     "sources": Later("cli.sources", "The products that send events, importing or live; new ones."),
     "keys": Later("cli.keys", "The write keys by which products send: make, change, rotate, revoke."),
+    "import": Later("cli.imports.command", "Files of accounts or events, as history, each row once.", "import_file"),
     "tail": Later("cli.tail", "Did my event arrive? Events as they come, and why others were refused."),
     "notify": Later("cli.delivery_mode", "What leaves the house: observe, enable, or stop everything."),
     "doctor": Later("cli.doctor.command", "What is wrong with the installation, and what to do."),
@@ -21,7 +22,7 @@ LATER = {
 }
 SECTIONS = {
     "Customers": ["accounts", "account", "timeline"],
-    "Products that send": ["sources", "keys", "tail"],
+    "Products that send": ["sources", "keys", "import", "tail"],
     "What people are told": ["notify"],
     "The installation": ["doctor", "log", "dlq", "api-keys"],
 }

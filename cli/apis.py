@@ -33,19 +33,12 @@ class Apis:
     @classmethod
     def found(cls) -> Apis:
         """From the environment, else from the run.json of what runs on this machine. Raises ClickException."""
-        running = running_here()
-        urls = {
-            name: os.environ.get(url_variable(name))
-            or running.get("urls", {}).get(name)
-            or f"http://127.0.0.1:{DEFAULT_PORTS[name]}"
-            for name in SERVICES
-        }
-        api_key = os.environ.get(KEY_VARIABLE) or running.get("api_key")
+        api_key = os.environ.get(KEY_VARIABLE) or running_here().get("api_key")
         if not api_key:
             raise click.ClickException(
                 f"No API key: set {KEY_VARIABLE}, or run this beside `make run` (KIZASHI_HOME names its folder)."
             )
-        return cls({name: url.rstrip("/") for name, url in urls.items()}, api_key)
+        return cls(urls_found(), api_key)
 
     def get(self, service: str, path: str, **query: Any) -> Any:
         """The answer's JSON. Raises ClickException with a sentence when there is none or it is an error."""
@@ -92,6 +85,16 @@ class Apis:
         if answer.status_code == 404:
             raise Unknown(problem)
         raise Unreachable(problem) if answer.is_server_error else click.ClickException(problem)
+
+
+def urls_found() -> dict[str, str]:
+    """Where each service is looked for: the environment, else what runs on this machine, else its usual port."""
+    running = running_here().get("urls", {})
+    urls = {
+        name: os.environ.get(url_variable(name)) or running.get(name) or f"http://127.0.0.1:{DEFAULT_PORTS[name]}"
+        for name in SERVICES
+    }
+    return {name: url.rstrip("/") for name, url in urls.items()}
 
 
 class Unknown(click.ClickException):

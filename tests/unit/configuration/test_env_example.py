@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.apis import KEY_VARIABLE, url_variable
+from cli.imports.destination import WRITE_KEY_VARIABLE
 from deploy.local.settings import LocalSettings
 from libs.common.database_urls import OWNER_PASSWORD, OWNER_URL
 from libs.common.settings import SERVICES, CommonSettings, variable_of
@@ -23,7 +24,7 @@ LISTED = {found[1]: found[2] for line in LINES if (found := re.fullmatch(r"#?([A
 
 def test_every_variable_is_listed_and_no_other() -> None:
     known = {variable_of(settings, name) for settings in SETTINGS for name in settings.model_fields}
-    known |= {OWNER_URL, OWNER_PASSWORD, KEY_VARIABLE, *(url_variable(name) for name in SERVICES)}
+    known |= {OWNER_URL, OWNER_PASSWORD, KEY_VARIABLE, WRITE_KEY_VARIABLE, *(url_variable(name) for name in SERVICES)}
     assert set(LISTED) == known
 
 

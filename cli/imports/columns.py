@@ -1,0 +1,253 @@
+"""Which column means what: as its name says, as somebody says, and otherwise a trait or a property."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cli.imports.problems import Misused
+from cli.imports.values import Type
+
+
+class Kind(StrEnum):
+    ACCOUNTS = "accounts"
+    EVENTS = "events"
+
+
+class Place(StrEnum):
+    CALL = "call"  # a field of the call itself
+    TRAITS = "traits"
+    PROPERTIES = "properties"
+    NOWHERE = "nowhere"
+
+
+class Because(StrEnum):
+    NAMED = "so named"
+    RECOGNISED = "recognised"
+    SAID = "as you say"
+    OTHER = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``name`` inside of ``place``; of a call, as people write it."""
+
+    place: Place
+    name: str = ""
+    type: Type = Type.PLAIN
+
+    def __str__(self) -> str:
+        if self.place is Place.NOWHERE:
+            return "left out"
+        return self.name if self.place is Place.CALL else f"{self.place}.{self.name}"
+
+
+FIELDS = {
+    "account_id": "groupId",
+    "user_id": "userId",
+    "anonymous_id": "anonymousId",
+    "previous_id": "previousId",
+    "message_id": "messageId",
+    "type": "type",
+    "event": "event",
+    "name": "name",
+    "timestamp": "timestamp",
+    "properties": "properties",
+    "traits": "traits",
+    "context": "context",
+}
+"""Of a call, by what they are called here: the names of the wire, and of those exports that have them."""
+CALLS = frozenset({"track", "identify", "group", "page", "screen", "alias"})
+
+_OF_ACCOUNTS = ("account_id", "user_id", "timestamp", "message_id", "traits")
+_TYPES = {
+    "timestamp": Type.MOMENT,
+    "properties": Type.OBJECT,
+    "traits": Type.OBJECT,
+    "context": Type.OBJECT,
+    "arr": Type.NUMBER,
+    "seats": Type.NUMBER,
+    "renewal_date": Type.DATE,
+    "created_at": Type.DATE,
+    "churned_at": Type.DATE,
+    "first_seen": Type.DATE,
+}
+_IDS = {
+    "account_id": (
+        "group_id", "company_id", "organization_id", "organisation_id", "org_id", "customer_id", "tenant_id",
+        "accountid", "companyid",
+    ),
+    "user_id": ("userid",),
+    "message_id": ("messageid", "insert_id"),
+}  # fmt: skip
+_SYNONYMS: Mapping[Kind, Mapping[str, tuple[str, ...]]] = {
+    Kind.ACCOUNTS: {
+        **_IDS,
+        "account_id": (*_IDS["account_id"], "id"),
+        "timestamp": ("as_of",),
+        "name": (
+            "account_name", "company_name", "customer_name", "organization_name", "organisation_name", "company",
+            "account", "customer", "organization", "organisation",
+        ),
+        "arr": ("annual_recurring_revenue", "arr_amount"),
+        "plan": ("plan_name", "subscription_plan"),
+        "seats": ("licensed_seats", "licenses", "licences", "seat_count"),
+        "owner": ("account_owner", "account_manager", "csm", "customer_success_manager", "csm_email"),
+        "contact_email": ("primary_contact_email", "main_contact_email", "customer_email", "email"),
+        "contact_name": ("primary_contact", "primary_contact_name", "main_contact", "contact"),
+        "renewal_date": ("renewal", "renews_on", "renews_at", "next_renewal", "contract_end", "contract_end_date"),
+        "first_seen": ("customer_since", "client_since"),
+    },
+    Kind.EVENTS: {
+        **_IDS,
+        "event": ("event_name", "eventname"),
+        "timestamp": (
+            "occurred_at", "event_time", "event_timestamp", "original_timestamp", "time", "datetime", "created_at",
+            "date",
+        ),
+    },
+}  # fmt: skip
+"""Best first. What is no field of the call is a trait."""
+
+
+class Columns:
+    """``text`` when cells are text: then what is no field of a call is a property or a trait. Else only what an SDK
+    would put into a call is taken, and what it puts beside it (`integrations`, `receivedAt`) is left out."""
+
+    def __init__(self, kind: Kind, said: Mapping[str, str], *, text: bool) -> None:
+        """Raises Misused for a target that cannot be."""
+        self.kind = kind
+        self._text = text
+        self.found: dict[str, tuple[Target, Because]] = {
+            column: (_target_said(kind, column, target), Because.SAID) for column, target in said.items()
+        }
+        self._taken: set[str] = set()
+        for column, (target, _) in self.found.items():
+            if target.place is not Place.NOWHERE and str(target) in self._taken:
+                raise Misused(f'"{column}={target}": another column is {target} already.')
+            self._taken.add(str(target))
+
+    def settle(self, names: Sequence[str]) -> None:
+        """Decide about all columns of a header, or fields of the first rows, at once: of two that mean the same the
+        better name wins. Raises Misused for a name that is there twice, since nobody could tell them apart."""
+        left = [name for name in names if name not in self.found]
+        for name in left:
+            first, _, number = name.rpartition("#")
+            if first and number.isdecimal():
+                raise Misused(
+                    f'Two columns are called "{first}". Rename one, or say what the second is: '
+                    f'--map "{name}=TARGET", and --map "{name}=" leaves it out.'
+                )
+        wanted = {target: (target, *others) for target, others in self._recognisable().items()}
+        for target, accepted in wanted.items():
+            for spelling in accepted:
+                match = next((name for name in left if _spelling(name) == spelling), None)
+                if match is not None and self._take(match, target, snake(match) == target):
+                    left.remove(match)
+                    break
+        for name in left:
+            self.found[name] = (self._otherwise(name), Because.OTHER)
+        # In the order of the file, for who looks at them.
+        self.found = {name: self.found[name] for name in dict.fromkeys((*names, *self.found))}
+
+    def target_of(self, name: str) -> Target:
+        """Also of a field that only later rows have."""
+        if name not in self.found:
+            self.settle([name])
+        return self.found[name][0]
+
+    def has(self, *targets: str) -> bool:
+        return any(target in self._taken for target in targets)
+
+    @property
+    def guessed(self) -> bool:
+        return any(because is Because.RECOGNISED for _, because in self.found.values())
+
+    def _recognisable(self) -> Mapping[str, tuple[str, ...]]:
+        fields = _OF_ACCOUNTS if self.kind is Kind.ACCOUNTS else tuple(FIELDS)
+        # The name of a page. In a table it is a property, where ingest looks for it too.
+        left_alone = {"name"} if self.kind is Kind.EVENTS and self._text else set()
+        return {**{name: () for name in fields if name not in left_alone}, **_SYNONYMS[self.kind]}
+
+    def _take(self, name: str, target: str, exact: bool) -> bool:
+        found = self._target(target)
+        if str(found) in self._taken:
+            return False
+        self._taken.add(str(found))
+        self.found[name] = (found, Because.NAMED if exact else Because.RECOGNISED)
+        return True
+
+    def _target(self, name: str) -> Target:
+        if name in (_OF_ACCOUNTS if self.kind is Kind.ACCOUNTS else FIELDS):
+            return Target(Place.CALL, name, _TYPES.get(name, Type.TEXT))
+        return Target(Place.TRAITS, name, _trait_type(name))
+
+    def _otherwise(self, name: str) -> Target:
+        if name.startswith("#"):
+            return Target(Place.NOWHERE)
+        for place in (Place.PROPERTIES, Place.TRAITS):
+            if name.startswith(f"{place}."):
+                inner = name.removeprefix(f"{place}.")
+                return Target(place, inner, _trait_type(inner) if place is Place.TRAITS else Type.PLAIN)
+        if self.kind is Kind.ACCOUNTS:
+            return Target(Place.TRAITS, snake(name), _trait_type(snake(name)))
+        return Target(Place.PROPERTIES, name) if self._text else Target(Place.NOWHERE)
+
+
+def kind_of(names: Iterable[str], types: Iterable[object]) -> Kind | None:
+    """What rows with these columns are; ``types`` are the values of a column `type`, if there is one. None when they
+    could be either or neither."""
+    spellings = {_spelling(name) for name in names}
+    if spellings & {"event", *_SYNONYMS[Kind.EVENTS]["event"]}:
+        return Kind.EVENTS
+    named = {one.casefold() if isinstance(one, str) else None for one in types}
+    if named and named <= CALLS:
+        return Kind.EVENTS
+    if spellings & {"user_id", "userid", "anonymous_id"}:
+        return None
+    if spellings & {"account_id", *_SYNONYMS[Kind.ACCOUNTS]["account_id"]}:
+        return Kind.ACCOUNTS
+    return None
+
+
+def snake(name: str) -> str:
+    """«Company ID», «companyId» and «company-id» are company_id."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"[\W_]+", "_", parted).strip("_").casefold() or name
+
+
+def _spelling(name: str) -> str:
+    """As synonyms are looked for: «ARR (USD)» is arr."""
+    return re.sub(r"(?<=.)_(?:usd|eur|gbp|jpy|chf)$", "", snake(name))
+
+
+def _trait_type(name: str) -> Type:
+    return _TYPES.get(name, Type.PLAIN)
+
+
+def _target_said(kind: Kind, column: str, said: str) -> Target:
+    target, _, type_name = said.strip().partition(":")
+    target = target.strip()
+    if not target:
+        return Target(Place.NOWHERE)
+    if type_name and type_name not in [*Type]:
+        raise Misused(f'"{column}={said}": {type_name} is no type; there are {", ".join(Type)}.')
+    found = _target_named(kind, target)
+    if found is None:
+        raise Misused(f'"{column}={said}": an {kind[:-1]} has no {target}; did you mean traits.{target}?')
+    return Target(found.place, found.name, Type(type_name)) if type_name else found
+
+
+def _target_named(kind: Kind, target: str) -> Target | None:
+    for place in (Place.TRAITS, Place.PROPERTIES):
+        if target.startswith(f"{place}.") and len(target) > len(place) + 1:
+            if place is Place.PROPERTIES and kind is Kind.ACCOUNTS:
+                return None
+            return Columns(kind, {}, text=True)._otherwise(target)
+    if target in (_OF_ACCOUNTS if kind is Kind.ACCOUNTS else FIELDS):
+        return Target(Place.CALL, target, _TYPES.get(target, Type.TEXT))
+    if kind is Kind.ACCOUNTS:
+        return Target(Place.TRAITS, target, _trait_type(target))
+    return Target(Place.PROPERTIES, target)

@@ -1,0 +1,186 @@
+"""What people write into cells -> what is sent. Nothing is guessed that can be read in two ways."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from enum import StrEnum
+
+from cli.imports.problems import RowRefused
+
+EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
+"""What lies before is a zero of somebody's language, and ingest would take it for no time at all."""
+_NOTHING = frozenset({"", "-", "–", "—", "n/a", "na", "null", "none", "nan"})
+_MILLISECONDS_FROM = 1e11
+
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,15}")
+
+_CURRENCY = r"(?:[A-Z]{0,3}[$€£¥₹]|[A-Za-z]{3})?"
+_AMOUNT = re.compile(
+    rf"{_CURRENCY}\s*(?P<sign>[-+−]?)\s*{_CURRENCY}\s*(?P<digits>[0-9][0-9.,'’\s]*?)\s*"
+    rf"(?P<scale>(?i:k|m|mn|mio|bn|))\s*{_CURRENCY}"
+)
+_SCALES = {"": 1, "k": 1e3, "m": 1e6, "mn": 1e6, "mio": 1e6, "bn": 1e9}
+
+
+class Type(StrEnum):
+    PLAIN = "plain"  # as it looks: a number or true/false where nothing of the writing is lost, else text
+    TEXT = "text"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    MOMENT = "moment"
+    OBJECT = "object"
+
+
+class Reader:
+    """Reads the cells of one file. ``date_format`` is strptime's; ISO 8601 is read besides."""
+
+    def __init__(self, date_format: str | None) -> None:
+        self._date_format = date_format
+        self._of: dict[Type, Callable[[str], object]] = {
+            Type.PLAIN: _plain,
+            Type.TEXT: lambda text: text,
+            Type.NUMBER: _number,
+            Type.BOOLEAN: _boolean,
+            Type.DATE: self._date,
+            Type.MOMENT: self._moment,
+            Type.OBJECT: _object,
+        }
+
+    def read(self, column: str, value: object, kind: Type) -> object:
+        """None for an empty cell. A value that is no text is taken as it is. Raises RowRefused."""
+        if not isinstance(value, str):
+            return self._moment_of_number(column, value) if kind is Type.MOMENT else value
+        text = value.strip()
+        if not text or (kind not in (Type.PLAIN, Type.TEXT) and text.casefold() in _NOTHING):
+            return None
+        try:
+            return self._of[kind](text)
+        except _Unreadable as exc:
+            raise RowRefused(f"unreadable_{kind}", f"{column}: {_quoted(text)} {exc}") from exc
+
+    def _date(self, text: str) -> str:
+        moment = self._as_said(text)
+        if moment is not None:
+            return moment.date().isoformat()
+        try:
+            return date.fromisoformat(text).isoformat()
+        except ValueError:
+            pass
+        try:
+            return datetime.fromisoformat(text.upper()).isoformat()
+        except ValueError:
+            raise self._unreadable() from None
+
+    def _moment(self, text: str) -> str:
+        moment = self._as_said(text)
+        if moment is None:
+            try:
+                known = _since_1970(float(text)) if text.isdecimal() and len(text) > 8 else _with_zone(text)
+            except (ValueError, OverflowError):
+                raise self._unreadable() from None
+        else:
+            known = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if known < EARLIEST:
+            raise _Unreadable("is before 1971, which is nobody's usage.")
+        return as_iso(known)
+
+    def _moment_of_number(self, column: str, value: object) -> object:
+        if value is None:
+            return None
+        try:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise self._unreadable()
+            return self._moment(as_iso(_since_1970(value)))
+        except (_Unreadable, ValueError, OverflowError) as exc:
+            raise RowRefused("unreadable_moment", f"{column}: {_quoted(str(value))} {exc}") from exc
+
+    def _as_said(self, text: str) -> datetime | None:
+        if self._date_format is None:
+            return None
+        try:
+            return datetime.strptime(text, self._date_format)  # noqa: DTZ007 - a zone is in it, or it is UTC
+        except ValueError:
+            return None
+
+    def _unreadable(self) -> _Unreadable:
+        if self._date_format is None:
+            return _Unreadable(
+                "is no ISO date, as 2026-03-31 or 2026-03-31T12:00:00Z; say how dates are written: "
+                '--date-format "%d.%m.%Y"'
+            )
+        return _Unreadable(f"is written neither as {self._date_format} nor as an ISO date.")
+
+
+class _Unreadable(Exception):
+    """The end of a sentence that begins with the cell."""
+
+
+def as_iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _with_zone(text: str) -> datetime:
+    moment = datetime.fromisoformat(text.upper().removesuffix(" UTC"))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _since_1970(number: float) -> datetime:
+    return datetime.fromtimestamp(number / 1000 if number >= _MILLISECONDS_FROM else number, UTC)
+
+
+def _plain(text: str) -> object:
+    """«007», «1.10» and «+1» stay text: a number would say less than they do."""
+    if _WHOLE.fullmatch(text) and text != "-0":
+        return int(text)
+    if _DECIMAL.fullmatch(text) and str(float(text)) == text:
+        return float(text)
+    return {"true": True, "false": False}.get(text.casefold(), text)
+
+
+def _boolean(text: str) -> bool:
+    words = {"true": True, "yes": True, "y": True, "1": True, "false": False, "no": False, "n": False, "0": False}
+    if text.casefold() not in words:
+        raise _Unreadable("is neither true nor false; yes, no, 1 and 0 are read too.")
+    return words[text.casefold()]
+
+
+def _object(text: str) -> dict[str, object]:
+    try:
+        found = json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise _Unreadable("is no JSON object.")
+    return found
+
+
+def _number(text: str) -> float:
+    written = _AMOUNT.fullmatch(text) if len(text) <= 40 else None
+    digits = _with_point(written["digits"]) if written else None
+    if written is None or digits is None:
+        raise _Unreadable("is no number.")
+    amount = float(digits) * _SCALES[written["scale"].casefold()] * (1 if written["sign"] in ("", "+") else -1)
+    return int(amount) if amount.is_integer() else amount
+
+
+def _with_point(digits: str) -> str | None:
+    """Without separators of thousands and with a point before decimals. «1,200» is read as in English, «1,20» can only
+    be a decimal. Raises _Unreadable for «1.200», which is one number to some and a thousand times that to others."""
+    digits = re.sub(r"(?<=[0-9])['’\s](?=[0-9]{3}(?![0-9]))", "", digits)
+    if re.fullmatch(r"[1-9][0-9]{0,2}\.[0-9]{3}", digits):
+        raise _Unreadable("can be read in two ways; write it without separators, or with decimals.")
+    for thousands, decimal in ((",", "."), (".", ",")):
+        grouped = rf"[0-9]{{1,3}}(?:\{thousands}[0-9]{{3}})+(?:\{decimal}[0-9]*)?"
+        plain = rf"[0-9]+(?:\{decimal}[0-9]*)?"
+        if re.fullmatch(grouped, digits) or re.fullmatch(plain, digits):
+            return digits.replace(thousands, "").replace(decimal, ".")
+    return None
+
+
+def _quoted(text: str) -> str:
+    return f"«{text if len(text) <= 60 else text[:57] + '…'}»"

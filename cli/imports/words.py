@@ -1,0 +1,156 @@
+"""What people are shown: what a file is taken for, how far it is, how it ended, and what to do next."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.imports.columns import Kind
+from cli.imports.destination import Destination
+from cli.imports.journal import Journal
+from cli.imports.plan import Plan
+from cli.imports.work import batches
+from cli.printing import as_json, columns, counted, line
+
+SHOWN_CALLS = 3
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def show_plan(plan: Plan, encoding: str) -> None:
+    form = "JSON lines"
+    if plan.delimiter is not None:
+        form = f"CSV with {_DELIMITERS.get(plan.delimiter, plan.delimiter)}, {encoding}"
+    line(f"{plan.file.name}: {plan.kind}, {form}.")
+    columns(
+        ("column", "becomes", ""),
+        [(name, target, because) for name, (target, because) in plan.columns.found.items()],
+        empty="",
+    )
+    if plan.as_of is not None and not plan.columns.has("timestamp"):
+        what = "What it says is true" if plan.kind is Kind.ACCOUNTS else "What has no date happened"
+        line(f"{what} as of {plan.as_of}; --as-of says another date.")
+
+
+class Bar:
+    """Of a terminal: how much of the file is acknowledged, and what is waited for."""
+
+    def __init__(self, plan: Plan, bar: Any | None) -> None:
+        self._plan = plan
+        self._bar = bar
+        self._shown = 0
+        self.waiting_for: str | None = None
+
+    def told(self, waiting_for: str | None) -> None:
+        self.waiting_for = waiting_for
+
+    def show(self, journal: Journal) -> None:
+        if self._bar is None:
+            return
+        read = self._plan.file.read_bytes
+        refused = sum(journal.refused.values())
+        text = f"{journal.rows:,} rows{f', {refused:,} refused' if refused else ''}"
+        self._bar.update(read - self._shown, f"{text}; {self.waiting_for}" if self.waiting_for else text)
+        self._shown = read
+
+
+@contextmanager
+def progress(plan: Plan, wanted: bool) -> Iterator[Bar]:
+    """On standard error, if that is a terminal and the file has a length."""
+    if not wanted or plan.file.size_bytes is None or not sys.stderr.isatty():
+        yield Bar(plan, None)
+        return
+    with click.progressbar(
+        length=plan.file.size_bytes,
+        label=plan.file.name,
+        file=sys.stderr,
+        width=24,
+        item_show_func=lambda text: text if isinstance(text, str) else "",
+    ) as bar:
+        yield Bar(plan, bar)
+
+
+def rehearse(plan: Plan, wants_json: bool) -> int:
+    """Read all of the file and send nothing. How many rows would be refused before they are sent."""
+    refused: Counter[str] = Counter()
+    first: dict[str, tuple[int, str]] = {}
+    rows = 0
+    shown: list[Any] = []
+    for batch in batches(plan.rows, plan.calls, plan.digest):
+        rows += batch.count
+        shown += [json.loads(call) for call in batch.calls[: SHOWN_CALLS - len(shown)]]
+        for one in batch.refused:
+            refused[one.code] += 1
+            first.setdefault(one.code, (one.line, one.message))
+    if wants_json:
+        as_json(
+            {
+                "file": plan.file.name,
+                "kind": plan.kind,
+                "columns": {name: str(target) for name, (target, _) in plan.columns.found.items()},
+                "rows": rows,
+                "would_be_refused": dict(refused),
+                "calls": shown,
+            }
+        )
+        return refused.total()
+    click.echo()
+    for call in shown:
+        line(json.dumps(call, ensure_ascii=False))
+    click.echo()
+    line(f"{counted(rows, 'row')}; nothing was sent.")
+    _show_foreseen(refused, first)
+    return refused.total()
+
+
+def _show_foreseen(refused: Mapping[str, int], first: Mapping[str, tuple[int, str]]) -> None:
+    if refused:
+        line(f"{counted(sum(refused.values()), 'row')} would be refused, and more perhaps by ingest:")
+        columns(
+            ("reason", "rows", "first", ""),
+            [(code, count, f"line {first[code][0]}", first[code][1]) for code, count in refused.items()],
+            empty="",
+        )
+
+
+def show_end(plan: Plan, journal: Journal, to: Destination, rejects: Path) -> None:
+    line(f"Sent {counted(journal.accepted, 'row')} of {plan.file.name} to {to.name}.")
+    show_refused(journal, rejects)
+
+
+def show_refused(journal: Journal, rejects: Path) -> None:
+    if journal.refused:
+        refused = sum(journal.refused.values())
+        line(f"{counted(refused, 'row')} refused; {rejects} has each with its line and reason:")
+        columns(("reason", "rows"), sorted(journal.refused.items()), empty="")
+        line("Mend them in the file and run the same command: rows that were sent have no second effect.")
+
+
+def show_next(to: Destination) -> None:
+    line("Next: `kizashi tail` shows what arrives, `kizashi accounts` what came of it, within seconds.")
+    if to.source is None or to.source["state"] == "importing":
+        number = to.source_id if to.source_id is not None else "ID"
+        line(f"When all of its history is sent: `kizashi sources live {number}`. Until then it raises no alert.")
+
+
+def summary(plan: Plan, journal: Journal, to: Destination, rejects: Path, stopped: str | None) -> dict[str, Any]:
+    """For scripts."""
+    return {
+        "file": plan.file.name,
+        "kind": plan.kind,
+        "source": to.source_id,
+        "rows": journal.rows,
+        "accepted": journal.accepted,
+        "refused": sum(journal.refused.values()),
+        "refused_by_code": journal.refused,
+        "rejects": str(rejects) if journal.refused else None,
+        "lines": journal.lines,
+        "complete": journal.completed,
+        "stopped": stopped,
+    }

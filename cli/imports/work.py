@@ -1,0 +1,171 @@
+"""Rows in, acknowledged batches out: some in flight, all of them acknowledged in the order of the file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as StillUnderWay
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Protocol
+
+import msgspec
+
+from cli.imports import journal as journals
+from cli.imports.calls import Calls
+from cli.imports.journal import Journal
+from cli.imports.problems import RowRefused
+from cli.imports.rejects import Refused, Rejects
+from cli.imports.rows import Row
+from cli.imports.sending import BATCH_BYTES, BATCH_EVENTS, Refusal, Sender
+
+IN_FLIGHT = 3
+BATCH_ROWS = 4 * BATCH_EVENTS
+"""Also where most are refused before they are sent."""
+JOURNAL_EVERY_SECONDS = 0.25
+LOOK_EVERY_SECONDS = 0.2
+
+
+class Watcher(Protocol):
+    def show(self, journal: Journal) -> None:
+        """Called often."""
+
+
+class Digest:
+    """Of a file as far as it was read, whatever ends its lines."""
+
+    def __init__(self, beginning: bytes) -> None:
+        self._of = hashlib.blake2b(digest_size=16)
+        self.add(beginning)
+
+    def add(self, data: bytes) -> None:
+        self._of.update(data.rstrip(b"\r\n") + b"\n")
+
+    def as_text(self) -> str:
+        return self._of.hexdigest()
+
+
+@dataclass
+class Batch:
+    """Some rows in a row. ``digest`` is of the file up to ``last_line``."""
+
+    calls: list[bytes] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    bytes: int = 0
+    count: int = 0
+    last_line: int = 0
+    digest: str = ""
+
+    @property
+    def full(self) -> bool:
+        return len(self.calls) >= BATCH_EVENTS or self.bytes >= BATCH_BYTES or self.count >= BATCH_ROWS
+
+
+def batches(rows: Iterable[Row], calls: Calls, digest: Digest) -> Iterator[Batch]:
+    encode = msgspec.json.Encoder().encode
+    batch = Batch()
+    for row in rows:
+        digest.add(row.data)
+        batch.last_line = row.last_line
+        if row.cells is None and row.problem is None:
+            continue
+        batch.count += 1
+        try:
+            if row.cells is None:
+                assert row.problem is not None
+                raise row.problem
+            call = encode(calls.call_of(row.cells))
+        except RowRefused as problem:
+            batch.refused.append(Refused(row.first_line, problem.code, str(problem), row.data))
+        else:
+            batch.calls.append(call)
+            batch.rows.append(row)
+            batch.bytes += len(call)
+        if batch.full:
+            batch.digest = digest.as_text()
+            yield batch
+            batch = Batch()
+    if batch.last_line:
+        batch.digest = digest.as_text()
+        yield batch
+
+
+class Work:
+    """Sends batches and keeps ``journal`` true: what it says was acknowledged, was."""
+
+    def __init__(self, sender: Sender, journal: Journal, path: Path | None, rejects: Rejects) -> None:
+        """``path`` None keeps no journal."""
+        self.journal = journal
+        self._sender = sender
+        self._path = path
+        self._rejects = rejects
+        self._written_at = 0.0
+
+    def run(self, of: Iterator[Batch], watcher: Watcher) -> None:
+        """Raises Stopped. However it ends, the journal is written."""
+        under_way: deque[tuple[Batch, Future[list[Refusal]]]] = deque()
+        pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="sending")
+        try:
+            for batch in of:
+                under_way.append((batch, pool.submit(self._sender.send, batch.calls)))
+                while len(under_way) > IN_FLIGHT or (under_way and under_way[0][1].done()):
+                    self._acknowledge(*under_way.popleft(), watcher)
+            while under_way:
+                self._acknowledge(*under_way.popleft(), watcher)
+            self.journal.completed = True
+        finally:
+            self._sender.stop()
+            pool.shutdown(cancel_futures=True)
+            self._write()
+
+    def _acknowledge(self, batch: Batch, answer: Future[list[Refusal]], watcher: Watcher) -> None:
+        while True:
+            watcher.show(self.journal)
+            try:
+                refusals = answer.result(LOOK_EVERY_SECONDS)
+                break
+            except StillUnderWay:
+                continue
+        journal = self.journal
+        refused = sorted([*batch.refused, *_by_row(batch, refusals)], key=lambda one: one.line)
+        self._rejects.add(refused)
+        for code, count in Counter(one.code for one in refused).items():
+            journal.refused[code] = journal.refused.get(code, 0) + count
+        journal.rows += batch.count
+        journal.accepted += len(batch.calls) - len(refusals)
+        journal.lines, journal.digest = batch.last_line, batch.digest
+        journal.rejects_bytes = self._rejects.bytes
+        journal.last_sent_at = datetime.now(UTC)
+        if monotonic() - self._written_at > JOURNAL_EVERY_SECONDS:
+            self._write()
+        watcher.show(journal)
+
+    def _write(self) -> None:
+        if self._path is not None:
+            journals.write(self._path, self.journal)
+            self._written_at = monotonic()
+
+
+def _by_row(batch: Batch, refusals: Sequence[Refusal]) -> list[Refused]:
+    return [
+        Refused(batch.rows[one.place].first_line, one.code, one.message, batch.rows[one.place].data) for one in refusals
+    ]
+
+
+def pass_over(rows: Iterator[Row], calls: Calls, digest: Digest, journal: Journal) -> bool:
+    """Go over the rows that the journal says were sent, so that ``calls`` numbers the rest as it would have. False
+    when they are not the rows that were sent. Raises Stopped for a damaged file."""
+    if journal.lines == 0:
+        return True
+    for row in rows:
+        digest.add(row.data)
+        if row.cells is not None:
+            calls.number(row.cells)
+        if row.last_line >= journal.lines:
+            return row.last_line == journal.lines and digest.as_text() == journal.digest
+    return False
