@@ -17,15 +17,16 @@ import httpx
 from deploy.local.postgres import EmbeddedPostgres
 from libs.common.testing import eventually, free_port
 from services.ingest.bootstrap import Installed, install
-from tests.conftest import LOGIN, OWNER
+from tests.conftest import LOGIN, OWNER, TestDatabase
 
 
 @dataclass(frozen=True)
 class OneProcess:
-    """It answers at 127.0.0.1 and ``port``, and knows one workspace."""
+    """It answers at 127.0.0.1 and ``port``, and knows one workspace of its ``database``."""
 
     port: int
     installed: Installed
+    database: TestDatabase
 
     @property
     def url(self) -> str:
@@ -36,14 +37,15 @@ class OneProcess:
 def ingest_process(postgres: EmbeddedPostgres, **variables: str) -> Iterator[OneProcess]:
     """With a database of its own; ``variables`` are further ones of its environment."""
     name = f"test_{uuid.uuid4().hex[:12]}"
+    database = TestDatabase(name, owner_url=postgres.url(OWNER, name), url=postgres.url(LOGIN, name))
     asyncio.run(_execute(postgres, f"CREATE DATABASE {name} TEMPLATE template_kizashi STRATEGY file_copy"))
-    installed = asyncio.run(install(postgres.url(OWNER, name), "One", "app"))
+    installed = asyncio.run(install(database.owner_url, "One", "app"))
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "services.ingest"],
         env={name: value for name, value in os.environ.items() if not name.startswith("KIZASHI_")}
         | {
-            "KIZASHI_DATABASE_URL": postgres.url(LOGIN, name),
+            "KIZASHI_DATABASE_URL": database.url,
             "KIZASHI_INGEST_PORT": str(port),
             "KIZASHI_ENVIRONMENT": "test",
             "KIZASHI_LOGGING_LEVEL": "error",
@@ -52,7 +54,7 @@ def ingest_process(postgres: EmbeddedPostgres, **variables: str) -> Iterator[One
     )
     try:
         asyncio.run(_readiness(process, port))
-        yield OneProcess(port, installed)
+        yield OneProcess(port, installed, database)
     finally:
         process.kill()
         process.wait()
