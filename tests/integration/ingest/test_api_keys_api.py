@@ -80,17 +80,19 @@ async def test_nobody_gives_or_takes_over_a_scope_that_they_lack(
     assert (await make(client, tenant.admin, "operator"))["scopes"] == ["operator"]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        *({}, {"name": "x"}, {"name": "x", "scopes": []}, {"name": "x", "scopes": ["root"]}, {"scopes": ["read"]}),
-        *({"name": "a\nb", "scopes": ["read"]}, {"name": "x", "scopes": ["read"], "expires_at": "yesterday"}),
+async def test_what_cannot_be_made_is_refused(client: httpx.AsyncClient, tenant: Tenant) -> None:
+    for body in [
+        {},
+        {"name": "x"},
+        {"scopes": ["read"]},
+        {"name": "x", "scopes": []},
+        {"name": "x", "scopes": ["root"]},
+        {"name": "a\nb", "scopes": ["read"]},
         {"name": "x", "scopes": ["read"], "scope": "admin"},
-    ],
-)
-async def test_what_cannot_be_made_is_refused(client: httpx.AsyncClient, tenant: Tenant, body: Any) -> None:
-    answer = await client.post(PATH, json=body, headers=tenant.admin)
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+        {"name": "x", "scopes": ["read"], "expires_at": "yesterday"},
+    ]:
+        answer = await client.post(PATH, json=body, headers=tenant.admin)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), body
 
 
 async def test_a_revoked_key_is_refused_everywhere_at_once(

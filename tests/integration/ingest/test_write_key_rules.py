@@ -10,7 +10,12 @@ import asyncpg
 import httpx
 import pytest
 
+from libs.common.db import Database
+from libs.common.errors import Refused
 from libs.common.testing import eventually
+from services.ingest.store.write_keys import owner_of_key
+from services.ingest.write_keys import KeyOwner, WriteKeys
+from tests.conftest import TestDatabase
 from tests.integration.ingest.conftest import Start, Tenant
 
 CALL = {"event": "Report Exported", "userId": "u1"}
@@ -82,28 +87,31 @@ async def test_what_is_named_changes_and_nothing_else(keys: Keys) -> None:
     assert (freed["events_per_s"], freed["expires_at"], freed["origins"]) == (None, None, [])
 
 
-@pytest.mark.parametrize(
-    ("rules", "told"),
-    [
-        ({"origins": ["https://app.example.com/"]}, "is no origin: write scheme://host or scheme://host:port"),
-        ({"origins": ["*"]}, "a key without any origin is for every page"),
-        ({"origins": [PAGE] * 51}, "at most 50"),
-        ({"origins": None}, "valid list"),
-        ({"expires_at": "2020-01-01T00:00:00Z"}, "must lie in the future"),
-        ({"expires_at": "9999-12-31T23:59:59-14:00"}, "within 100 years"),
-        ({"expires_at": "2030-01-01T00:00:00"}, "with its zone, as 2027-01-31T12:00:00Z"),
-        ({"expires_at": 4_000_000_000}, "with its zone"),
-        ({"events_per_s": 0}, "greater than or equal to 1"),
-        ({"events_per_s": 3e9}, "valid integer"),
-        ({"events_per_s": True}, "valid integer"),
-        ({"event_per_s": 5}, "Extra inputs are not permitted"),
-    ],
-)
-async def test_a_rule_that_cannot_be_is_refused_with_a_sentence(keys: Keys, rules: dict[str, Any], told: str) -> None:
-    for answer in (await keys.ask("POST", "", rules), await keys.ask("PATCH", "/any", rules)):
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-        assert told in answer.json()["message"]
-        assert "Value error" not in answer.json()["message"]
+IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
+    ({"origins": ["https://app.example.com/"]}, "is no origin: write scheme://host or scheme://host:port"),
+    ({"origins": ["*"]}, "a key without any origin is for every page"),
+    ({"origins": [PAGE] * 51}, "at most 50"),
+    ({"origins": None}, "valid list"),
+    ({"expires_at": "2020-01-01T00:00:00Z"}, "must lie in the future"),
+    ({"expires_at": "9999-12-31T23:59:59-14:00"}, "within 100 years"),
+    ({"expires_at": "2030-01-01T00:00:00"}, "with its zone, as 2027-01-31T12:00:00Z"),
+    ({"expires_at": 4_000_000_000}, "with its zone"),
+    ({"events_per_s": 0}, "greater than or equal to 1"),
+    ({"events_per_s": 3e9}, "valid integer"),
+    ({"events_per_s": True}, "valid integer"),
+    ({"event_per_s": 5}, "Extra inputs are not permitted"),
+]
+
+
+async def test_a_rule_that_cannot_be_is_refused_with_a_sentence(keys: Keys) -> None:
+    for rules, told in IMPOSSIBLE:
+        for answer in (await keys.ask("POST", "", rules), await keys.ask("PATCH", "/any", rules)):
+            assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), rules
+            assert told in answer.json()["message"]
+            assert "Value error" not in answer.json()["message"]
+    for overlap in (-1, 8761, "24", None):
+        answer = await keys.ask("POST", "/any/rotate", {"overlap_hours": overlap})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), overlap
 
 
 async def test_a_page_that_is_not_named_is_refused_and_can_read_why(keys: Keys) -> None:
@@ -175,12 +183,6 @@ async def test_an_overlap_does_not_lengthen_a_life(keys: Keys) -> None:
     assert (await keys.rotate(old)).json()["replaces"]["expires_at"] == old["expires_at"]
 
 
-@pytest.mark.parametrize("overlap", [-1, 8761, "24", None])
-async def test_an_overlap_is_a_number_of_hours(keys: Keys, overlap: Any) -> None:
-    answer = await keys.ask("POST", "/any/rotate", {"overlap_hours": overlap})
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-
-
 @pytest.mark.parametrize("overlap", [0, 24])
 async def test_of_many_rotations_at_once_one_succeeds(keys: Keys, overlap: int) -> None:
     old = await keys.make()
@@ -202,3 +204,35 @@ async def test_a_process_that_remembers_a_key_forgets_it_when_it_expires(start: 
 
         await eventually(is_refused, what="the expiry of a key that is remembered for a minute")
         assert datetime.now(UTC) >= moment(made["expires_at"])
+
+
+async def test_what_is_changed_is_noticed_once_a_key_was_remembered_for_long_enough(
+    keys: Keys, database: TestDatabase
+) -> None:
+    worker = Database(database.url, role="kizashi_ingest_worker", schema="ingest")
+    made = await keys.make()
+
+    async def find(secret_hash: bytes) -> KeyOwner | None:
+        async with worker.transaction() as connection:
+            return await owner_of_key(connection, secret_hash)
+
+    process = WriteKeys(find, remember_seconds=0.3)
+    assert (await process.owner(made["write_key"])).origins == frozenset()
+    await keys.change(made, origins=[PAGE], events_per_s=7)
+
+    async def follows_the_rules() -> bool:
+        owner = await process.owner(made["write_key"])
+        return (owner.origins, owner.events_per_s) == (frozenset({PAGE}), 7)
+
+    await eventually(follows_the_rules)
+    await keys.ask("DELETE", f"/{made['id']}")
+
+    async def is_refused() -> bool:
+        try:
+            await process.owner(made["write_key"])
+        except Refused:
+            return True
+        return False
+
+    await eventually(is_refused)
+    await worker.close()
