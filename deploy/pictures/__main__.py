@@ -13,18 +13,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from deploy.local.supervisor import ROOT
+from deploy.pictures.browser import BROWSERS, headless
 from deploy.pictures.terminal_svg import shown, svg
 from libs.common.testing import free_port
 
 INTO = ROOT / "docs" / "images"
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 ARRIVED = "the next `make run` goes on from there"
 """What it says when the story is told and everybody's standing has been shown."""
 INBOX_SIZE = "860,680"
 
 
 def main() -> None:
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = headless()
     if browser is None:
         sys.exit(f"No browser to take pictures with; install one of {', '.join(BROWSERS)}.")
     INTO.mkdir(exist_ok=True)
@@ -74,12 +74,10 @@ def _until_arrived(screen: int) -> list[str]:
     return lines[: last - 1]
 
 
-def _screenshot(browser: str, url: str, into: Path) -> None:
-    options = ["--headless", "--hide-scrollbars", "--force-device-scale-factor=1.5", f"--window-size={INBOX_SIZE}"]
-    if not os.geteuid():
-        options.append("--no-sandbox")  # which Chromium refuses to root
+def _screenshot(browser: list[str], url: str, into: Path) -> None:
+    options = ["--hide-scrollbars", "--force-device-scale-factor=1.5", f"--window-size={INBOX_SIZE}"]
     subprocess.run(  # noqa: S603 - the browser that was found
-        [browser, *options, "--virtual-time-budget=5000", f"--screenshot={into}", url], check=True, capture_output=True
+        [*browser, *options, "--virtual-time-budget=5000", f"--screenshot={into}", url], check=True, capture_output=True
     )
 
 

@@ -4,11 +4,16 @@ A lock is made, or made anew, by
 
     echo 'NAME==VERSION' | uv pip compile - --universal --python-version 3.11 --generate-hashes \
         --no-emit-index-url --no-header --no-annotate --output-file python/NAME-VERSION.lock
+
+and that of the JavaScript ones, in ``javascript``, by
+
+    npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -44,6 +49,9 @@ SEGMENT_BEFORE = PythonClient("segment-analytics-python", "2.3.3")
 RUDDER = PythonClient("rudder-sdk-python", "2.1.9")
 CLOUDEVENTS = PythonClient("cloudevents", "2.2.0")
 PYTHON_CLIENTS = (SEGMENT, SEGMENT_BEFORE, RUDDER, CLOUDEVENTS)
+JAVASCRIPT = CLIENTS / "javascript"
+JAVASCRIPT_PACKAGES = HERE / "javascript" / "package.json"
+JAVASCRIPT_LOCK = JAVASCRIPT_PACKAGES.with_name("package-lock.json")
 
 
 def is_current(folder: Path, lock: Path) -> bool:
@@ -72,9 +80,33 @@ def install_python() -> None:
         mark_current(client.folder, client.lock)
 
 
+def javascript_client(package: str) -> str:
+    """Its name and version."""
+    return f"{package} {json.loads(JAVASCRIPT_PACKAGES.read_text())['dependencies'][package]}"
+
+
+def install_javascript() -> None:
+    """All of them in one folder; nothing of theirs is run for it."""
+    npm = shutil.which("npm")
+    if npm is None:
+        print("There is no npm here (Debian's nodejs and npm), so tests of JavaScript clients will be left out.")
+        return
+    if is_current(JAVASCRIPT, JAVASCRIPT_LOCK):
+        return
+    print("Installing the JavaScript clients …", flush=True)
+    shutil.rmtree(JAVASCRIPT, ignore_errors=True)
+    JAVASCRIPT.mkdir(parents=True)
+    for file in (JAVASCRIPT_PACKAGES, JAVASCRIPT_LOCK):
+        shutil.copy(file, JAVASCRIPT)
+    quietly = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    subprocess.run([npm, "ci", *quietly], cwd=JAVASCRIPT, check=True, stdout=subprocess.DEVNULL)
+    mark_current(JAVASCRIPT, JAVASCRIPT_LOCK)
+
+
 def main() -> int:
     try:
         install_python()
+        install_javascript()
     except subprocess.CalledProcessError:
         print("That client could not be installed; the lines above say why.", file=sys.stderr)
         return 1
