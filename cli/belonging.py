@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -14,16 +15,19 @@ REMEMBER_SECONDS = 10.0
 NOBODY_YET_SECONDS = 1.0
 REMEMBERED = 10_000
 
+USED = ("track", "page", "screen")
+"""The calls that should count to an account."""
 GROUP_CALL = "the user's group call"
 _RULES = {"group": "this group call", "subject": "the subject of its CloudEvent"}
 
 
 @dataclass(frozen=True)
 class Account:
-    """``id`` is None while there is none, or nobody can tell; ``rule`` then says why, and what to do."""
+    """``id`` is None while there is none, or where ``is_known`` is False; ``rule`` then says why, and what to do."""
 
     id: str | None
     rule: str
+    is_known: bool = True
 
 
 class Belonging:
@@ -56,7 +60,7 @@ class Belonging:
         try:
             found = self._ask(*who, day=day.isoformat())
         except Unreachable:
-            return Account(None, "not known: health, which knows the group calls, does not answer")
+            return Account(None, "not known: health, which knows the group calls, does not answer", is_known=False)
         return Account(found, GROUP_CALL) if found is not None else Account(None, _waits_for(*who))
 
     def _ask(self, user_id: str, anonymous: bool, day: str) -> str | None:
@@ -93,3 +97,19 @@ def _waits_for(user_id: str, anonymous: bool) -> str:
             "properties.account_id"
         )
     return f"waits for a group call of user {user_id} – call group(), or send properties.account_id"
+
+
+def those_without_account(apis: Apis, events: Sequence[dict[str, Any]]) -> str:
+    """Of a source's last events: what health knows of those that name no account, in a sentence."""
+    belonging = Belonging(apis)
+    for event in reversed(events):
+        belonging.hear(event)
+    unnamed = [belonging.of(event) for event in events if event["account_id"] is None and event["kind"] in USED]
+    if not all(account.is_known for account in unnamed):
+        return "Health, which knows all group calls, does not answer; so nobody can tell how many count to an account."
+    lost = sum(account.id is None for account in unnamed)
+    if not lost:
+        return "Health knows earlier group calls of all of these users, so none of the events is lost to its account."
+    return (
+        f"By all group calls that health knows, {len(unnamed) - lost} of them count to an account, and {lost} to none."
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.apis import Apis
+from cli.belonging import those_without_account
 from cli.printing import as_json, columns, line, moment
 
 PATH = "/v1/sources"
@@ -21,6 +22,7 @@ def sources(ctx: click.Context, wants_json: bool) -> None:
     \b
     Examples:
       kizashi sources                       what sends, importing or live
+      kizashi sources show 2                whether it is connected well
       kizashi sources create "Mobile app"   another product; then a key for it: kizashi keys create --source ID
       kizashi sources live 2                its history is complete
     """
@@ -35,6 +37,33 @@ def sources(ctx: click.Context, wants_json: bool) -> None:
         [(one["id"], one["name"], one["state"], moment(one["live_at"])) for one in found],
         empty="No sources yet: kizashi sources create NAME",
     )
+
+
+@sources.command("show")
+@click.argument("source_id", type=click.IntRange(min=1))
+@click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
+def show(source_id: int, wants_json: bool) -> None:
+    """Show one source, and whether its product is connected well.
+
+    That is what its last events say. Those without an account are held against all group calls that health knows;
+    `kizashi tail` shows them one by one.
+    """
+    apis = Apis.found()
+    path = f"{PATH}/{source_id}"
+    found = apis.get("ingest", path)
+    if wants_json:
+        as_json(found)
+        return
+    state = "importing" if found["live_at"] is None else f"live since {moment(found['live_at'])}"
+    line(f"Source {source_id}, {found['name']}, is {state}.")
+    if not found["findings"]:
+        line("Its last events give no cause for concern.")
+    for finding in found["findings"]:
+        click.echo()
+        line(finding["sentence"])
+        if finding["code"] == "no_account":
+            line(those_without_account(apis, apis.get("ingest", f"{path}/recent")["events"]))
+        line(f"→ {finding['remedy']}")
 
 
 @sources.command("create")

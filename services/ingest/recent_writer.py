@@ -15,7 +15,7 @@ from services.ingest.store import recent as store
 logger = get_logger(__name__)
 
 EVERY_SECONDS = 1.0
-ROWS_AT_ONCE = 1000
+ROWS_AT_ONCE = 500
 """About as many are written at a time, so that no number of busy sources costs PostgreSQL more than that a second."""
 WRITE_SECONDS = 2.0
 FORGET_EVERY_SECONDS = 3600.0

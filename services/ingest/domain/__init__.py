@@ -7,4 +7,8 @@ cloud_events  the same two for CloudEvents
 accounts      which account an event names, and by which rule
 times         when it happened, whatever the client's clock shows
 acceptance    all of this together
+
+recent        what people are shown of an event afterwards
+remedies      what to do about each code of a refusal
+findings      what a source's last events say about how its product was connected
 """

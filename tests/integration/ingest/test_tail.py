@@ -68,7 +68,7 @@ Follow = Callable[..., Coroutine[Any, Any, Tail]]
 
 @pytest.fixture
 async def tail(tenant: Tenant, tmp_path: Path) -> AsyncIterator[Follow]:
-    """Starts `kizashi tail` with these words; ``ingest`` and ``health`` are addresses."""
+    """Starts `kizashi` with these words, else `kizashi tail`; ``ingest`` and ``health`` are addresses."""
     started: list[asyncio.subprocess.Process] = []
     clean = {name: value for name, value in os.environ.items() if not name.startswith("KIZASHI_")}
 
@@ -77,8 +77,7 @@ async def tail(tenant: Tenant, tmp_path: Path) -> AsyncIterator[Follow]:
             sys.executable,
             "-m",
             "cli",
-            "tail",
-            *words,
+            *(words or ("tail",)),
             cwd=ROOT,
             env={
                 **clean,
@@ -156,13 +155,19 @@ async def test_what_arrives_is_shown_as_the_page_of_operations_says(
     await send(running.url, tenant, "batch", {"batch": pages})
 
     async def pushed_out() -> bool:
-        asked = await tail("--no-follow", "--json", ingest=running.url, health=health)
+        asked = await tail("tail", "--no-follow", "--json", ingest=running.url, health=health)
         status, out, _ = await asked.ended()
         taken = [one for one in map(json.loads, out.splitlines()) if one["taken"]]
         by_health = [(one["account"], one["rule"]) for one in taken if one["kind"] == "page"]
         return (status, len(taken), by_health) == (0, 100, [("customer-42", "the user's group call")] * 100)
 
     await eventually(pushed_out, within_seconds=20, what="a hundred pages of one account")
+    status, told, _ = await (
+        await tail("sources", "show", str(tenant.source), ingest=running.url, health=health)
+    ).ended()
+    assert (status, "100 of the last 100 track, page and screen calls name no account" in told) == (0, True)
+    assert "Health knows earlier group calls of all of these users" in told
+    assert "→ Call group(userId, accountId) once" in told
 
 
 async def test_what_does_not_answer_is_waited_for_and_who_leaves_is_let_go(
@@ -171,6 +176,12 @@ async def test_what_does_not_answer_is_waited_for_and_who_leaves_is_let_go(
     port = str(free_port())
     running = await start(KIZASHI_INGEST_PORT=port)
     await send(running.url, tenant, "batch", {"batch": [{"type": "track"}] * 40})
+    async with httpx.AsyncClient(base_url=running.url, headers=tenant.admin) as client:
+
+        async def written() -> bool:
+            return len((await client.get(f"/v1/sources/{tenant.source}/rejects")).json()["rejects"]) == 40
+
+        await eventually(written, what="forty rejects")
     follower = await tail(ingest=running.url)
     assert all(" refused missing_event: event " in line for line in await follower.lines(10))
     await send(running.url, tenant, "track", {"event": "first", "userId": "u"})
@@ -185,6 +196,6 @@ async def test_what_does_not_answer_is_waited_for_and_who_leaves_is_let_go(
     follower.leave()
     await send(again.url, tenant, "track", {"event": "third", "userId": "u"})
     assert await follower.ended() == (1, "", "")
-    missing = await tail("--source", str(tenant.source + 1), ingest=again.url)
+    missing = await tail("tail", "--source", str(tenant.source + 1), ingest=again.url)
     status, _, told = await missing.ended()
     assert (status, "There is no source" in told, "Traceback" in told) == (1, True, False)
