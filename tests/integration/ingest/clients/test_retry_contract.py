@@ -11,7 +11,6 @@ import asyncpg
 
 from libs.common.event_log import EventLog
 from libs.common.topics import Topic
-from services.ingest.write_keys import new_write_key
 from tests.integration.ingest.clients.compatibility_page import must_say, row
 from tests.integration.ingest.clients.driving import MODULES, Done, Job, drive
 from tests.integration.ingest.clients.health import Health
@@ -26,6 +25,7 @@ from tests.integration.ingest.clients.troubles import (
     to_path,
     unknown_encoding,
 )
+from tests.integration.ingest.clients.write_keys import add_write_key
 from tests.integration.ingest.conftest import Start, Tenant, events
 
 CALLS = ("group", "track")
@@ -75,7 +75,7 @@ async def test_a_refusal_for_good_is_asked_once_and_one_for_now_comes_back_and_c
     )
     proxy.target = running.url
     silence = Silence(expected=2 * len(MODULES))
-    small = {client: await _key_with_a_quota(owner, tenant) for client in MODULES}
+    small = {client: (await add_write_key(owner, tenant, QUOTA_EVENTS_PER_S)).key for client in MODULES}
     ways = {client: _ways(client, proxy, silence, small[client], running.url) for client in MODULES}
     async with asyncio.TaskGroup() as all_at_once:
         all_at_once.create_task(silence.happen(owner))
@@ -96,20 +96,6 @@ async def test_a_refusal_for_good_is_asked_once_and_one_for_now_comes_back_and_c
         assert [ids[sent] for sent in done["lost"].sent.values()] == [2, 2]
     must_say(_after_a_refusal(client, ways[client]) for client in MODULES)
     must_say(_after_what_is_never_said(client, ways[client]) for client in MODULES)
-
-
-async def _key_with_a_quota(owner: asyncpg.Connection, tenant: Tenant) -> str:
-    made = new_write_key()
-    await owner.execute(
-        "INSERT INTO ingest.write_key (key_id, workspace_id, source_id, name, secret_hash, events_per_s) "
-        "VALUES ($1, $2, $3, 'small', $4, $5)",
-        made.key_id,
-        tenant.workspace,
-        tenant.source,
-        made.secret_hash,
-        QUOTA_EVENTS_PER_S,
-    )
-    return made.key
 
 
 def _account(client: PythonClient, case: str) -> str:
