@@ -26,6 +26,8 @@ RUN_BY = {
     "make demo": CI,
     "make test": CI,
     "DEMO=0 make run": REAL,
+    ".venv/bin/kizashi tail": "integration/ingest/test_tail.py::"
+    "test_what_arrives_is_shown_as_the_page_of_operations_says",
     ".venv/bin/kizashi accounts": STORY,
     ".venv/bin/kizashi account ID": STORY,
     ".venv/bin/kizashi timeline ID": STORY,
