@@ -13,7 +13,7 @@ from libs.common.api_keys import Principal, Scope, new_api_key
 from libs.common.db import Database
 from libs.common.errors import Refused
 from libs.common.web import caller
-from services.ingest.api.fields import Expiry, KeyId, Name, Rotation
+from services.ingest.api.fields import Expiry, KeyId, Name, Rotation, check_expiry
 from services.ingest.store import api_keys
 from services.ingest.store.api_keys import ApiKey
 from services.ingest.store.key_state import KeyState
@@ -69,6 +69,7 @@ def routes(database: Database) -> APIRouter:
 
     @router.post("", status_code=201, summary="A new API key, shown this once")
     async def create_api_key(new: NewKey, who: Principal = admin) -> MadeKey:
+        check_expiry(new.expires_at)
         scopes = list(dict.fromkeys(new.scopes))
         _may_give(who, scopes)
         made = new_api_key()

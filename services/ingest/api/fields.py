@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from libs.common.clock import wall_now
+from libs.common.errors import Refused
 from services.ingest import origins
 
 FARTHEST_EXPIRY = timedelta(days=36_525)
@@ -36,10 +37,14 @@ def _moment(value: object) -> datetime:
         raise ValueError(problem) from None
     if moment.tzinfo is None:
         raise ValueError(problem)
-    now = wall_now()
-    if not now < moment < now + FARTHEST_EXPIRY:
-        raise ValueError("must lie in the future, and within 100 years; to end a key now, revoke it")
     return moment
+
+
+def number(value: Any) -> Any:
+    """As JSON means it: 5.0 is a whole number, and neither true nor "5" is one."""
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("not_valid", "must be a number")
+    return value
 
 
 Name = Annotated[
@@ -58,6 +63,17 @@ Origin = Annotated[
     AfterValidator(_told(origins.origin_as_sent)),
     WithJsonSchema({"type": "string", "pattern": f"^{origins.PATTERN}$", "maxLength": origins.LONGEST}),
 ]
+
+
+def check_expiry(moment: datetime | None) -> None:
+    """Raises Refused. A 409, since the value is in order, and it is the time that is not."""
+    now = wall_now()
+    if moment is not None and not now < moment < now + FARTHEST_EXPIRY:
+        raise Refused(
+            409,
+            "expiry_out_of_reach",
+            "expires_at must lie in the future, and within 100 years; to end a key now, revoke it.",
+        )
 
 
 class Rotation(BaseModel):

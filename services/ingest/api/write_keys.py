@@ -6,18 +6,18 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from libs.common.api_keys import Principal, Scope
 from libs.common.db import Database
 from libs.common.web import caller
-from services.ingest.api.fields import Expiry, KeyId, Name, Origin, Rotation, SourceId
+from services.ingest.api.fields import Expiry, KeyId, Name, Origin, Rotation, SourceId, check_expiry, number
 from services.ingest.store import sources, write_keys
 from services.ingest.store.key_state import KeyState
 from services.ingest.store.write_keys import KeyRules, WriteKey
 from services.ingest.write_keys import new_write_key
 
-EventsPerSecond = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
+EventsPerSecond = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(number)]
 
 
 class Rules(BaseModel):
@@ -83,6 +83,7 @@ def routes(database: Database) -> APIRouter:
 
     @router.post("", status_code=201, summary="A new write key, shown this once")
     async def create_write_key(source_id: SourceId, new: NewKey, who: Principal = admin) -> MadeKey:
+        check_expiry(new.expires_at)
         made = new_write_key()
         rules = KeyRules(new.expires_at, new.events_per_s, _distinct(new.origins))
         async with database.transaction([who.workspace]) as connection:
@@ -95,6 +96,7 @@ def routes(database: Database) -> APIRouter:
         source_id: SourceId, key_id: KeyId, rules: Rules, who: Principal = admin
     ) -> WriteKeyAnswer:
         """What is left out stays as it is. An expired key works again when its expiry moves into the future."""
+        check_expiry(rules.expires_at)
         changes = {name: getattr(rules, name) for name in rules.model_fields_set}
         if "origins" in changes:
             changes["origins"] = list(_distinct(rules.origins))

@@ -79,7 +79,7 @@ async def test_a_key_is_made_with_its_rules_and_says_them(keys: Keys) -> None:
 
 async def test_what_is_named_changes_and_nothing_else(keys: Keys) -> None:
     made = await keys.make(expires_at=in_hours(1), events_per_s=50, origins=[PAGE])
-    changed = (await keys.change(made, events_per_s=70)).json()
+    changed = (await keys.change(made, events_per_s=70.0)).json()
     assert changed == await keys.shown(made) == {**await keys.shown(made), "events_per_s": 70, "origins": [PAGE]}
     assert changed["expires_at"] == made["expires_at"]
     assert (await keys.change(made)).json() == changed
@@ -92,13 +92,13 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"origins": ["*"]}, "a key without any origin is for every page"),
     ({"origins": [PAGE] * 51}, "at most 50"),
     ({"origins": None}, "valid list"),
-    ({"expires_at": "2020-01-01T00:00:00Z"}, "must lie in the future"),
-    ({"expires_at": "9999-12-31T23:59:59-14:00"}, "within 100 years"),
     ({"expires_at": "2030-01-01T00:00:00"}, "with its zone, as 2027-01-31T12:00:00Z"),
     ({"expires_at": 4_000_000_000}, "with its zone"),
     ({"events_per_s": 0}, "greater than or equal to 1"),
-    ({"events_per_s": 3e9}, "valid integer"),
-    ({"events_per_s": True}, "valid integer"),
+    ({"events_per_s": 3e9}, "less than or equal to 1000000"),
+    ({"events_per_s": 1.5}, "valid integer"),
+    ({"events_per_s": True}, "must be a number"),
+    ({"events_per_s": "5"}, "must be a number"),
     ({"event_per_s": 5}, "Extra inputs are not permitted"),
 ]
 
@@ -112,6 +112,21 @@ async def test_a_rule_that_cannot_be_is_refused_with_a_sentence(keys: Keys) -> N
     for overlap in (-1, 8761, "24", None):
         answer = await keys.ask("POST", "/any/rotate", {"overlap_hours": overlap})
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), overlap
+
+
+async def test_an_expiry_lies_ahead_and_within_reach(keys: Keys, owner: asyncpg.Connection) -> None:
+    for moment in ("2020-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        for answer in (
+            await keys.ask("POST", "", {"expires_at": moment}),
+            await keys.ask("PATCH", "/any", {"expires_at": moment}),
+            await keys.client.post(
+                "/v1/api-keys",
+                json={"name": "x", "scopes": ["read"], "expires_at": moment},
+                headers=keys.tenant.admin,
+            ),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (409, "expiry_out_of_reach"), moment
+    assert await owner.fetchval("SELECT count(*) FROM ingest.write_key") == 1
 
 
 async def test_a_page_that_is_not_named_is_refused_and_can_read_why(keys: Keys) -> None:
