@@ -16,6 +16,8 @@ from cli.belonging import Account, Belonging
 from cli.printing import counted, plain
 
 POLL_SECONDS = 1.0
+KEPT = 100
+"""Of each source, events and rejects each."""
 AT_FIRST = 10
 """Lines of what came before, when more are waited for."""
 
@@ -83,9 +85,10 @@ def _follow(watch: _Watch, show: _Lines) -> None:
 
 @dataclass(frozen=True)
 class _Arrived:
-    """An event or a refusal as the API tells it."""
+    """An event or a refusal as the API tells it. ``label`` names the source where there are several."""
 
-    source: dict[str, Any]
+    source_id: int
+    label: str
     was_taken: bool
     row: dict[str, Any]
 
@@ -108,7 +111,9 @@ class _Watch:
     def news(self) -> list[_Arrived]:
         """In the order of arrival. Raises ClickException, Unreachable when asking again may help."""
         moved: dict[int, _Cursors] = {}
-        news = [one for source in self._sources() for one in self._of(source, moved)]
+        sources = self._sources()
+        labels = {source["id"]: f"{source['name']:<12}  " if len(sources) > 1 else "" for source in sources}
+        news = [one for source_id, label in labels.items() for one in self._of(source_id, label, moved)]
         self.cursors = moved  # not before everything has answered, or something would be passed over
         return sorted(news, key=lambda one: datetime.fromisoformat(one.row["received_at"]))
 
@@ -118,16 +123,18 @@ class _Watch:
         found: list[dict[str, Any]] = self.apis.get("ingest", "/v1/sources")
         return found
 
-    def _of(self, source: dict[str, Any], moved: dict[int, _Cursors]) -> Iterator[_Arrived]:
-        cursors = moved[source["id"]] = replace(self.cursors.get(source["id"], _Cursors()))
-        path = f"/v1/sources/{source['id']}"
+    def _of(self, source_id: int, label: str, moved: dict[int, _Cursors]) -> Iterator[_Arrived]:
+        cursors = moved[source_id] = replace(self.cursors.get(source_id, _Cursors()))
+        path = f"/v1/sources/{source_id}"
         if not self.only_rejects:
             answer = self.apis.get("ingest", f"{path}/recent", after=cursors.recent)
+            if cursors.recent and len(answer["events"]) == KEPT:
+                click.echo(f"Source {source_id} sends more than is kept for this: here are its last {KEPT}.", err=True)
             cursors.recent = answer["cursor"]
-            yield from (_Arrived(source, True, row) for row in reversed(answer["events"]))
+            yield from (_Arrived(source_id, label, True, row) for row in reversed(answer["events"]))
         answer = self.apis.get("ingest", f"{path}/rejects", after=cursors.rejects)
         cursors.rejects = answer["cursor"]
-        yield from (_Arrived(source, False, row) for row in reversed(answer["rejects"]))
+        yield from (_Arrived(source_id, label, False, row) for row in reversed(answer["rejects"]))
 
 
 class _Lines:
@@ -151,7 +158,7 @@ class _Lines:
                 click.echo(_refused(one))
 
     def _as_object(self, one: _Arrived) -> dict[str, Any]:
-        told: dict[str, Any] = {"source": one.source["id"], "taken": one.was_taken}
+        told: dict[str, Any] = {"source": one.source_id, "taken": one.was_taken}
         if one.was_taken:
             account = self._belonging.of(one.row)
             told |= {"account": account.id, "rule": account.rule}
@@ -165,7 +172,7 @@ def _taken(one: _Arrived, account: Account) -> str:
     where = f"{account.id} (by {account.rule})" if account.id is not None else f"no account: {account.rule}"
     notes = [TIMES.get(flag, flag) for flag in row["flags"]] + (["history"] if row["lane"] == "import" else [])
     return plain(
-        f"{_time(row)}  {what:<30}  {who:<20}  {where}" + (f"  [{', '.join(notes)}]" if notes else ""),
+        f"{_time(row)}  {one.label}{what:<30}  {who:<20}  {where}" + (f"  [{', '.join(notes)}]" if notes else ""),
     )
 
 
@@ -177,7 +184,7 @@ def _refused(one: _Arrived) -> str:
         what = f"{counted(row['times'], 'event')} from {row['index']} on"
     else:
         what = f"event {row['index']}" + (f" ({row['message_id']})" if row["message_id"] else "")
-    told = f"{_time(row)}  refused {row['code']}: {what}: {row['message']}"
+    told = f"{_time(row)}  {one.label}refused {row['code']}: {what}: {row['message']}"
     return click.style(plain(told), fg="red") + plain(f" → {row['remedy']}" if row["remedy"] else "")
 
 
