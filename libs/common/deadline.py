@@ -13,7 +13,7 @@ class Deadline:
     cost. Any number of tasks may be within, each of them once."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._ends: dict[asyncio.Task[Any], float] = {}
         """Of those within, in the order in which their time is over."""
         self._cut_off: dict[asyncio.Task[Any], int] = {}
@@ -24,9 +24,9 @@ class Deadline:
         task = asyncio.current_task()
         assert task is not None, "only a task can be cut off"
         assert task not in self._ends, "each task once"
-        self._ends[task] = monotonic() + self._seconds
+        self._ends[task] = monotonic() + self.seconds
         if self._timer is None:
-            self._timer = task.get_loop().call_later(self._seconds, self._look)
+            self._timer = task.get_loop().call_later(self.seconds, self._look)
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None) -> None:
         task = asyncio.current_task()

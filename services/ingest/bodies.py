@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.exceptions import HTTPException
 from starlette.types import Receive
 
+from libs.common.deadline import Deadline
 from libs.common.web import BodyTooLarge
-from services.ingest.inflating import Inflater
+from services.ingest.inflating import GZIP_MAGIC, Inflater
 from services.ingest.pressure import Share
 
 
@@ -23,7 +22,7 @@ async def read_body(
     content_encoding: bytes,
     limit_bytes: int,
     share: Share,
-    deadline_seconds: float,
+    deadline: Deadline,
 ) -> bytes:
     """The whole body, decoded. ``limit_bytes`` holds for what arrives and for what it inflates to.
 
@@ -32,18 +31,18 @@ async def read_body(
     """
     if content_length.isdigit() and int(content_length[:20]) > limit_bytes:
         raise BodyTooLarge(limit_bytes)
-    inflater = Inflater(content_encoding.decode("latin-1"))
-    pieces: list[bytes] = []
-    arrived = decoded = 0
-    more = True
     try:
-        async with asyncio.timeout(deadline_seconds):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeft
-                chunk = message.get("body", b"")
-                more = message.get("more_body", False)
+        with deadline:
+            chunk, more = await _next(receive)
+            if not (more or content_encoding or chunk.startswith(GZIP_MAGIC)):  # nearly always
+                if len(chunk) > limit_bytes:
+                    raise BodyTooLarge(limit_bytes)
+                share.add(len(chunk))
+                return chunk
+            inflater = Inflater(content_encoding.decode("latin-1"))
+            pieces: list[bytes] = []
+            arrived = decoded = 0
+            while True:
                 arrived += len(chunk)
                 piece = inflater.feed(chunk, limit_bytes - decoded + 1)
                 decoded += len(piece)
@@ -53,8 +52,18 @@ async def read_body(
                     piece += inflater.finish()
                 share.add(len(piece))
                 pieces.append(piece)
+                if not more:
+                    return b"".join(pieces)
+                chunk, more = await _next(receive)
     except TimeoutError as exc:
         raise HTTPException(
-            408, f"The body did not arrive within {deadline_seconds:g} s.", headers={"Connection": "close"}
+            408, f"The body did not arrive within {deadline.seconds:g} s.", headers={"Connection": "close"}
         ) from exc
-    return b"".join(pieces)
+
+
+async def _next(receive: Receive) -> tuple[bytes, bool]:
+    """A piece as it arrived, and whether there is more to come. Raises ClientLeft."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientLeft
+    return message.get("body", b""), message.get("more_body", False)

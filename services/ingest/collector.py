@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive
 
 from libs.common.clock import Clock, wall_now
+from libs.common.deadline import Deadline
 from libs.common.errors import Refused, RetryLater
 from libs.common.web import Probes
 from services.ingest.admission import Admission
@@ -60,7 +61,7 @@ class Collector:
     names: AccountNames
     batch_limit_bytes: int
     single_limit_bytes: int
-    read_seconds: float
+    reading: Deadline
 
     async def answer(self, receive: Receive, headers: Headers, query: bytes, meaning: Meaning) -> bytes:
         """The body of a 200. Raises Refused, NotNow and RetryLater (503), and what reading a body raises."""
@@ -100,7 +101,7 @@ class Collector:
                 content_encoding=headers.get(b"content-encoding", b""),
                 limit_bytes=self.single_limit_bytes if meaning.single else self.batch_limit_bytes,
                 share=share,
-                deadline_seconds=self.read_seconds,
+                deadline=self.reading,
             )
             sent.body, size = body, len(body)
             document = meaning.read(body, headers)

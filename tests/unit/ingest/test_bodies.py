@@ -12,6 +12,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
+from libs.common.deadline import Deadline
 from libs.common.errors import Refused
 from libs.common.web import BodyTooLarge
 from services.ingest.bodies import ClientLeft, read_body
@@ -40,7 +41,7 @@ async def read(
             content_encoding=encoding,
             limit_bytes=LIMIT,
             share=share,
-            deadline_seconds=5,
+            deadline=Deadline(5),
         )
 
 
@@ -158,6 +159,6 @@ async def test_a_body_that_never_ends_is_cut_off() -> None:
 
     with InFlight(10_000_000).request() as share, pytest.raises(HTTPException) as problem:
         await read_body(
-            receive, content_length=b"", content_encoding=b"", limit_bytes=LIMIT, share=share, deadline_seconds=0.05
+            receive, content_length=b"", content_encoding=b"", limit_bytes=LIMIT, share=share, deadline=Deadline(0.05)
         )
     assert problem.value.status_code == 408
