@@ -13,12 +13,13 @@ from cli.imports.problems import RowRefused
 from cli.imports.values import Reader, Type
 
 _encode = msgspec.json.Encoder(order="sorted").encode
+_ABOUT = ("groupId", "userId", "timestamp")
 _WHO = ("userId", "anonymousId", "groupId")
 _MAY_NAME_AN_ACCOUNT = ("properties", "traits", "context")
 
 
 class Calls:
-    """Makes one call of each row.
+    """Makes one call of each row; to be asked about each once, in their order, those that were sent before too.
 
     The id of an account's row stands for all that the row says, its date included: to say the same again is nothing
     new, to say something else is. The id of an event's row stands for the row as it is in the file, whatever its
@@ -47,7 +48,7 @@ class Calls:
     def call_of(self, cells: Mapping[str, object]) -> dict[str, Any]:
         """Raises RowRefused."""
         # Counted whatever becomes of the row: refused today it may be taken tomorrow, and others keep their ids.
-        repeat = self.number(cells)
+        row = self._number(cells)
         call: dict[str, Any] = {}
         inner: dict[str, dict[str, object]] = {}
         for column, value in self._values(cells):
@@ -58,7 +59,7 @@ class Calls:
             if read is None:
                 continue
             if target.place is Place.CALL:
-                call[FIELDS[target.name]] = read
+                call.setdefault(FIELDS[target.name], read)
             else:
                 inner.setdefault(target.place, {})[target.name] = read
         for place, members in inner.items():
@@ -66,12 +67,14 @@ class Calls:
             call[place] = {**given, **members} if isinstance(given, dict) else members
         self._complete(call)
         if "messageId" not in call:
-            call["messageId"] = self._id(call, cells, repeat)
+            call["messageId"] = self._id(call, cells, row)
+        if self._columns.kind is Kind.ACCOUNTS:
+            self._expect_no_contradiction(call)
         return call
 
     def _values(self, cells: Mapping[str, object]) -> list[tuple[str, object]]:
-        """With those that somebody named by their path, `properties.distinct_id`."""
-        found = list(cells.items())
+        """The best names first, and those that somebody named by their path: `properties.distinct_id`."""
+        found = sorted(cells.items(), key=lambda cell: self._columns.rank(cell[0]))
         for path in self._paths:
             if path not in cells and (value := _at(cells, path)) is not None:
                 found.append((path, value))
@@ -95,13 +98,22 @@ class Calls:
         if not any(name in call for name in (*_WHO, *_MAY_NAME_AN_ACCOUNT)) and call["type"] != "alias":
             raise RowRefused("missing_user", "The row names neither a user nor an account.")
 
-    def number(self, cells: Mapping[str, object]) -> tuple[bytes, int]:
-        """What stands for the row in its file, where it has no id, and how many like it came before. To be called once
-        for each row, in their order."""
+    def _number(self, cells: Mapping[str, object]) -> tuple[bytes, int]:
+        """What stands for the row in its file, where it has no id, and how many like it came before."""
         if self._columns.kind is Kind.ACCOUNTS or self._id_column or self._has_own_id(cells):
             return b"", 0
         digest = _digest(b"row", {name: value for name, value in cells.items() if value not in ("", None)})
         return digest, self._repeats_before(digest)
+
+    def _expect_no_contradiction(self, call: Mapping[str, Any]) -> None:
+        """Health takes the latest word; of two that are equally late nobody could tell which it takes."""
+        said_before = self._repeats_before(_digest(b"call", call))
+        spoken_of = self._repeats_before(_digest(b"about", [call[name] for name in _ABOUT if name in call]))
+        if spoken_of and not said_before:
+            raise RowRefused(
+                "contradiction",
+                f"An earlier row says something else of account {call['groupId']}, as of the same date; keep one.",
+            )
 
     def _has_own_id(self, cells: Mapping[str, object]) -> bool:
         return any(

@@ -114,12 +114,17 @@ _SYNONYMS: Mapping[Kind, Mapping[str, tuple[str, ...]]] = {
 
 class Columns:
     """``text`` when cells are text: then what is no field of a call is a property or a trait. Else only what an SDK
-    would put into a call is taken, and what it puts beside it (`integrations`, `receivedAt`) is left out."""
+    would put into a call is taken, and what it puts beside it (`integrations`, `receivedAt`) is left out.
+    ``types_are_calls``: a column `type` says track, identify and so on, and not what sort of thing a row is."""
 
-    def __init__(self, kind: Kind, said: Mapping[str, str], *, text: bool) -> None:
+    def __init__(self, kind: Kind, said: Mapping[str, str], *, text: bool, types_are_calls: bool) -> None:
         """Raises Misused for a target that cannot be."""
         self.kind = kind
         self._text = text
+        self._left_alone = set() if types_are_calls else {"type"}
+        if text and kind is Kind.EVENTS:
+            # Of a page. As a property ingest finds it too, and that is what it is in any other call.
+            self._left_alone.add("name")
         self.found: dict[str, tuple[Target, Because]] = {
             column: (_target_said(kind, column, target), Because.SAID) for column, target in said.items()
         }
@@ -128,35 +133,46 @@ class Columns:
             if target.place is not Place.NOWHERE and str(target) in self._taken:
                 raise Misused(f'"{column}={target}": another column is {target} already.')
             self._taken.add(str(target))
+        self._ranks: dict[str, int] = {}
+        fields = _OF_ACCOUNTS if kind is Kind.ACCOUNTS else tuple(FIELDS)
+        wanted = {**{name: () for name in fields if name not in self._left_alone}, **_SYNONYMS[kind]}
+        self._recognisable = {target: (target, *others) for target, others in wanted.items()}
 
     def settle(self, names: Sequence[str]) -> None:
         """Decide about all columns of a header, or fields of the first rows, at once: of two that mean the same the
-        better name wins. Raises Misused for a name that is there twice, since nobody could tell them apart."""
+        better name wins. Raises Misused for names that nobody could tell apart."""
         left = [name for name in names if name not in self.found]
-        for name in left:
-            first, _, number = name.rpartition("#")
-            if first and number.isdecimal():
-                raise Misused(
-                    f'Two columns are called "{first}". Rename one, or say what the second is: '
-                    f'--map "{name}=TARGET", and --map "{name}=" leaves it out.'
-                )
-        wanted = {target: (target, *others) for target, others in self._recognisable().items()}
-        for target, accepted in wanted.items():
+        if self._text:
+            _expect_distinct(left)
+        for target, accepted in self._recognisable.items():
             for spelling in accepted:
-                match = next((name for name in left if _spelling(name) == spelling), None)
-                if match is not None and self._take(match, target, snake(match) == target):
-                    left.remove(match)
-                    break
+                for name in [name for name in left if _spelling(name) == spelling]:
+                    if self._take(name, target):
+                        left.remove(name)
         for name in left:
-            self.found[name] = (self._otherwise(name), Because.OTHER)
+            found = self._otherwise(name)
+            if self._text and found.place is not Place.NOWHERE and str(found) in self._taken:
+                raise Misused(
+                    f'Another column than "{name}" is {found} already; say what it is: --map "{name}=TARGET".'
+                )
+            self._taken.add(str(found))
+            self.found[name] = (found, Because.OTHER)
         # In the order of the file, for who looks at them.
         self.found = {name: self.found[name] for name in dict.fromkeys((*names, *self.found))}
 
     def target_of(self, name: str) -> Target:
         """Also of a field that only later rows have."""
-        if name not in self.found:
-            self.settle([name])
-        return self.found[name][0]
+        if name in self.found:
+            return self.found[name][0]
+        spelling = _spelling(name)
+        for target, accepted in self._recognisable.items():
+            if spelling in accepted and self._take(name, target):
+                return self.found[name][0]
+        return self._otherwise(name)  # not remembered: whoever has ids for names has a great many
+
+    def rank(self, name: str) -> int:
+        """Of several fields of a row that mean the same, the one with the lowest counts."""
+        return self._ranks.get(name, 0)
 
     def has(self, *targets: str) -> bool:
         return any(target in self._taken for target in targets)
@@ -165,18 +181,14 @@ class Columns:
     def guessed(self) -> bool:
         return any(because is Because.RECOGNISED for _, because in self.found.values())
 
-    def _recognisable(self) -> Mapping[str, tuple[str, ...]]:
-        fields = _OF_ACCOUNTS if self.kind is Kind.ACCOUNTS else tuple(FIELDS)
-        # The name of a page. In a table it is a property, where ingest looks for it too.
-        left_alone = {"name"} if self.kind is Kind.EVENTS and self._text else set()
-        return {**{name: () for name in fields if name not in left_alone}, **_SYNONYMS[self.kind]}
-
-    def _take(self, name: str, target: str, exact: bool) -> bool:
+    def _take(self, name: str, target: str) -> bool:
+        """In a table one column has a meaning; of JSON every row may call it by another name."""
         found = self._target(target)
-        if str(found) in self._taken:
+        if str(found) in self._taken and (self._text or self.kind is Kind.ACCOUNTS):
             return False
         self._taken.add(str(found))
-        self.found[name] = (found, Because.NAMED if exact else Because.RECOGNISED)
+        self.found[name] = (found, Because.NAMED if snake(name) == target else Because.RECOGNISED)
+        self._ranks[name] = self._recognisable[target].index(_spelling(name))
         return True
 
     def _target(self, name: str) -> Target:
@@ -196,20 +208,34 @@ class Columns:
         return Target(Place.PROPERTIES, name) if self._text else Target(Place.NOWHERE)
 
 
+def _expect_distinct(names: Iterable[str]) -> None:
+    for name in names:
+        first, _, number = name.rpartition("#")
+        if first and number.isdecimal():
+            raise Misused(
+                f'Two columns are called "{first}". Rename one, or say what the second is: --map "{name}=TARGET", and '
+                f'--map "{name}=" leaves it out.'
+            )
+
+
 def kind_of(names: Iterable[str], types: Iterable[object]) -> Kind | None:
     """What rows with these columns are; ``types`` are the values of a column `type`, if there is one. None when they
     could be either or neither."""
     spellings = {_spelling(name) for name in names}
     if spellings & {"event", *_SYNONYMS[Kind.EVENTS]["event"]}:
         return Kind.EVENTS
-    named = {one.casefold() if isinstance(one, str) else None for one in types}
-    if named and named <= CALLS:
+    if are_calls(types):
         return Kind.EVENTS
     if spellings & {"user_id", "userid", "anonymous_id"}:
         return None
     if spellings & {"account_id", *_SYNONYMS[Kind.ACCOUNTS]["account_id"]}:
         return Kind.ACCOUNTS
     return None
+
+
+def are_calls(types: Iterable[object]) -> bool:
+    named = {one.strip().casefold() if isinstance(one, str) else None for one in types} - {"", None}
+    return bool(named) and named <= CALLS
 
 
 def snake(name: str) -> str:
@@ -245,7 +271,7 @@ def _target_named(kind: Kind, target: str) -> Target | None:
         if target.startswith(f"{place}.") and len(target) > len(place) + 1:
             if place is Place.PROPERTIES and kind is Kind.ACCOUNTS:
                 return None
-            return Columns(kind, {}, text=True)._otherwise(target)
+            return Columns(kind, {}, text=True, types_are_calls=True)._otherwise(target)
     if target in (_OF_ACCOUNTS if kind is Kind.ACCOUNTS else FIELDS):
         return Target(Place.CALL, target, _TYPES.get(target, Type.TEXT))
     if kind is Kind.ACCOUNTS:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, aclosing, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -172,10 +173,15 @@ def import_file(
         rejects=rejects or Path("import.rejects.jsonl" if file == STDIN else f"{file}.rejects.jsonl"),
         patience_seconds=patience,
     )
-    if dry_run:
-        sys.exit(_rehearse(wanted, manner))
-    with destination(source, write_key) as to:
-        sys.exit(_import(wanted, manner, to))
+    if Path(file) in (manner.journal, manner.rejects):
+        raise Misused("The journal and the refused rows need files of their own.")
+    try:
+        if dry_run:
+            sys.exit(_rehearse(wanted, manner))
+        with destination(source, write_key) as to:
+            sys.exit(_import(wanted, manner, to))
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(INTERRUPTED)
 
 
 def _rehearse(wanted: Wanted, manner: Manner) -> int:
@@ -232,22 +238,12 @@ def _go_on(plan: Plan, old: Journal, manner: Manner, to: Destination) -> int:
 def _send(plan: Plan, journal: Journal, manner: Manner, to: Destination, *, asks: bool) -> int:
     stopped: str | None = None
     status = 0
-    with closing(Sender(to.url, to.write_key, manner.patience_seconds)) as sender:
-        sender.check()
-        if asks and plan.columns.guessed and not manner.yes and not manner.wants_json and _somebody_is_there():
-            click.confirm(f"Send it to {to.name}?", abort=True)
-        try:
-            with (
-                closing(Rejects(manner.rejects, journal.rejects_bytes)) as rejects,
-                words.progress(plan, not manner.wants_json) as bar,
-            ):
-                sender.told = bar.told
-                work = Work(sender, journal, manner.journal, rejects)
-                work.run(batches(plan.rows, plan.calls, plan.digest), bar)
-        except Stopped as exc:
-            stopped, status = exc.message, exc.exit_code
-        except KeyboardInterrupt:
-            stopped, status = "It was interrupted.", INTERRUPTED
+    try:
+        asyncio.run(_run(plan, journal, manner, to, asks))
+    except Stopped as exc:
+        stopped, status = exc.message, exc.exit_code
+    except KeyboardInterrupt:
+        stopped, status = "It was interrupted.", INTERRUPTED
     if manner.wants_json:
         as_json(words.summary(plan, journal, to, manner.rejects, stopped))
     if stopped is not None:
@@ -258,6 +254,26 @@ def _send(plan: Plan, journal: Journal, manner: Manner, to: Destination, *, asks
         words.show_end(plan, journal, to, manner.rejects)
         words.show_next(to)
     return 1 if journal.refused else 0
+
+
+async def _run(plan: Plan, journal: Journal, manner: Manner, to: Destination, asks: bool) -> None:
+    """Raises Stopped."""
+    async with aclosing(Sender(to.url, to.write_key, manner.patience_seconds)) as sender:
+        await sender.check()
+        if asks and plan.columns.guessed and not manner.yes and not manner.wants_json and _somebody_is_there():
+            _confirm(f"Send it to {to.name}?")
+        with (
+            closing(Rejects(manner.rejects, journal.rejects_bytes)) as rejects,
+            words.progress(plan, not manner.wants_json) as bar,
+        ):
+            sender.told = bar.told
+            work = Work(sender, journal, manner.journal, rejects)
+            await work.run(batches(plan.rows, plan.calls, plan.digest), bar)
+
+
+def _confirm(question: str) -> None:
+    if not click.confirm(question):
+        raise Misused("Nothing was sent.")
 
 
 def _somebody_is_there() -> bool:

@@ -93,9 +93,12 @@ class CsvRows:
             if "\r" in text.rstrip("\r\n"):
                 raise Misused("Its lines end with a carriage return alone; save it with line feeds.")
             text = text.removeprefix("\ufeff")
-            chosen = delimiter or max(DELIMITERS, key=lambda one: _width(text, one))
+            chosen = delimiter or max(DELIMITERS, key=lambda one: _fitness(_cells(text, one)))
             self.delimiter = chosen
-            return line.data, _split(text, chosen)
+            header = _split(text, chosen)
+            if len(header) == 1 and '"' in header[0]:
+                raise Misused(f"Its header cannot be read: {_about_quotes('one is left open')}")
+            return line.data, header
         raise Misused("It is empty: there is no header.")
 
 
@@ -118,12 +121,16 @@ def _split(text: str, delimiter: str) -> list[str]:
         raise Misused(f"Its header cannot be read: {_about_quotes(exc)}") from exc
 
 
-def _width(text: str, delimiter: str) -> int:
-    """How many cells a header has by this delimiter, 0 when it cannot be the one."""
+def _cells(text: str, delimiter: str) -> list[str]:
+    """A header by this delimiter; none when it cannot be the one."""
     try:
-        return len(next(csv.reader([text], delimiter=delimiter, strict=True), []))
+        return next(csv.reader([text], delimiter=delimiter, strict=True), [])
     except csv.Error:
-        return 0
+        return []
+
+
+def _fitness(header: list[str]) -> tuple[bool, bool, int]:
+    return bool(header), '"' not in "".join(header), len(header)
 
 
 def _distinct(header: list[str]) -> Iterator[str]:
@@ -135,5 +142,7 @@ def _distinct(header: list[str]) -> Iterator[str]:
         yield name if seen[name] == 1 else f"{name}#{seen[name]}"
 
 
-def _about_quotes(exc: csv.Error) -> str:
-    return f"Its quotes do not match ({exc}): a cell with a quote in it stands in quotes itself, the inner one doubled."
+def _about_quotes(what: object) -> str:
+    return (
+        f"Its quotes do not match ({what}): a cell with a quote in it stands in quotes itself, the inner one doubled."
+    )

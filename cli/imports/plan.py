@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 
 from cli.imports.calls import Calls
-from cli.imports.columns import Columns, Kind, kind_of
+from cli.imports.columns import Columns, Kind, are_calls, kind_of
 from cli.imports.file_lines import OpenedFile, opened
 from cli.imports.problems import Misused
 from cli.imports.reading import rows_of
@@ -85,8 +85,9 @@ def _plan(wanted: Wanted, dated: str | None, file: OpenedFile, repeats: Repeats)
                 where = wanted.said_in.get(column, "--id-column" if column == wanted.id_column else "--map")
                 there = ", ".join(rows.columns)
                 raise Misused(f'{where}: {file.name} has no column "{column}"; it has: {there}.')
-    kind = wanted.kind or _kind(wanted, names, sample)
-    columns = Columns(kind, wanted.said, text=rows.cells_are_text)
+    types = [row.cells[name] for row in sample if row.cells for name in ("type", "Type") if name in row.cells]
+    kind = wanted.kind or _kind(wanted, names, types)
+    columns = Columns(kind, wanted.said, text=rows.cells_are_text, types_are_calls=are_calls(types))
     columns.settle(names)
     as_of = _as_of(wanted, dated, file) if kind is Kind.ACCOUNTS or wanted.as_of else None
     if rows.columns:
@@ -117,9 +118,8 @@ def _expect_readable(sample: Sequence[Row]) -> None:
             raise Misused(f"Line {row.first_line}: {row.problem}")
 
 
-def _kind(wanted: Wanted, names: Sequence[str], sample: Sequence[Row]) -> Kind:
+def _kind(wanted: Wanted, names: Sequence[str], types: Sequence[object]) -> Kind:
     targets = [wanted.said.get(name, name) for name in names]
-    types = [row.cells["type"] for row in sample if row.cells and "type" in row.cells]
     found = kind_of(targets, types)
     if found is None:
         raise Misused(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import random
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -19,7 +19,7 @@ PATH = "/v1/import"
 BATCH_EVENTS = 500
 BATCH_BYTES = 1024 * 1024
 """As JSON, so a good deal less when it travels."""
-LONGEST_PAUSE_SECONDS = 30.0
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 30.0
 ANSWER_SECONDS = 30.0
 """Ingest decides within 8."""
 COMPRESSION = 3
@@ -36,7 +36,7 @@ class Refusal(NamedTuple):
 
 @dataclass
 class Sender:
-    """``send`` may be called by several threads. ``told`` hears what is waited for, and None when it goes on.
+    """``told`` hears what is waited for, and None when it goes on.
 
     It gives up when nothing was accepted for ``patience_seconds``; a quota that is used up is no such failure.
     """
@@ -47,17 +47,16 @@ class Sender:
     told: Callable[[str | None], None] = field(default=lambda _: None)
 
     def __post_init__(self) -> None:
-        self._http = httpx.Client(
+        self._http = httpx.AsyncClient(
             timeout=ANSWER_SECONDS,
             headers={"Content-Type": "application/json", "Content-Encoding": "gzip", "X-Write-Key": self.write_key},
         )
-        self._stopping = threading.Event()
         self._alive_at = monotonic()
 
-    def check(self) -> None:
+    async def check(self) -> None:
         """Raises Misused for what no waiting mends: the address, or the key."""
         try:
-            answer = self._http.post(self.url + PATH, content=_body([]))
+            answer = await self._http.post(self.url + PATH, content=_body([]))
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise Misused(
                 f"ingest does not answer at {self.url} ({type(exc).__name__}); does it run there? "
@@ -71,13 +70,13 @@ class Sender:
             raise Misused(exc.message) from exc
         self._alive_at = monotonic()
 
-    def send(self, calls: Sequence[bytes]) -> list[Refusal]:
+    async def send(self, calls: Sequence[bytes]) -> list[Refusal]:
         """Those that were refused; all others are durable. Raises Stopped."""
         refused: list[Refusal] = []
         pieces = [(0, calls)] if calls else []
         while pieces:
             start, piece = pieces.pop()
-            answer = self._answer(piece)
+            answer = await self._answer(piece)
             if answer.status_code == 413:
                 if len(piece) == 1:
                     refused.append(Refusal(start, "body_too_large", str(_said(answer).get("message", ""))))
@@ -94,23 +93,17 @@ class Sender:
                 pieces.append((start + beyond, piece[beyond:]))
         return sorted(refused)
 
-    def stop(self) -> None:
-        """Whoever waits, waits no longer; what is on its way is left to itself."""
-        self._stopping.set()
+    async def aclose(self) -> None:
+        await self._http.aclose()
 
-    def close(self) -> None:
-        self._http.close()
-
-    def _answer(self, calls: Sequence[bytes]) -> httpx.Response:
+    async def _answer(self, calls: Sequence[bytes]) -> httpx.Response:
         """A 200 or a 413."""
         body = _body(calls)
         pause = 1.0
         while True:
-            if self._stopping.is_set():
-                raise Stopped("It was stopped.")
             answer: httpx.Response | None = None
             try:
-                answer = self._http.post(self.url + PATH, content=body)
+                answer = await self._http.post(self.url + PATH, content=body)
                 why = f"ingest answers {answer.status_code}"
             except httpx.TransportError as exc:
                 why = f"ingest does not answer ({type(exc).__name__})"
@@ -130,7 +123,7 @@ class Sender:
                 wait = pause * random.uniform(0.7, 1.3)  # noqa: S311 - spreads, hides nothing
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             self.told(f"{why}; again in {wait:.0f} s")
-            self._stopping.wait(wait)
+            await asyncio.sleep(max(wait, SHORTEST_PAUSE_SECONDS))
 
 
 def _body(calls: Sequence[bytes]) -> bytes:

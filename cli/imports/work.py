@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as StillUnderWay
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,33 +104,36 @@ class Work:
         self._sender = sender
         self._path = path
         self._rejects = rejects
+        self._unwritten = False
         self._written_at = 0.0
 
-    def run(self, of: Iterator[Batch], watcher: Watcher) -> None:
+    async def run(self, of: Iterator[Batch], watcher: Watcher) -> None:
         """Raises Stopped. However it ends, the journal is written."""
-        under_way: deque[tuple[Batch, Future[list[Refusal]]]] = deque()
-        pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="sending")
+        self._write()
+        under_way: deque[tuple[Batch, asyncio.Task[list[Refusal]]]] = deque()
         try:
             for batch in of:
-                under_way.append((batch, pool.submit(self._sender.send, batch.calls)))
-                while len(under_way) > IN_FLIGHT or (under_way and under_way[0][1].done()):
-                    self._acknowledge(*under_way.popleft(), watcher)
+                under_way.append((batch, asyncio.create_task(self._sender.send(batch.calls))))
+                await asyncio.sleep(0)  # or it would not begin before the next batch is read
+                while len(under_way) >= IN_FLIGHT:
+                    await self._acknowledge(*under_way[0], watcher)
+                    under_way.popleft()
             while under_way:
-                self._acknowledge(*under_way.popleft(), watcher)
+                await self._acknowledge(*under_way[0], watcher)
+                under_way.popleft()
             self.journal.completed = True
         finally:
-            self._sender.stop()
-            pool.shutdown(cancel_futures=True)
+            for _, task in under_way:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
             self._write()
 
-    def _acknowledge(self, batch: Batch, answer: Future[list[Refusal]], watcher: Watcher) -> None:
-        while True:
+    async def _acknowledge(self, batch: Batch, answer: asyncio.Task[list[Refusal]], watcher: Watcher) -> None:
+        while not answer.done():
+            self._write_in_time()
             watcher.show(self.journal)
-            try:
-                refusals = answer.result(LOOK_EVERY_SECONDS)
-                break
-            except StillUnderWay:
-                continue
+            await asyncio.wait([answer], timeout=LOOK_EVERY_SECONDS)
+        refusals = answer.result()
         journal = self.journal
         refused = sorted([*batch.refused, *_by_row(batch, refusals)], key=lambda one: one.line)
         self._rejects.add(refused)
@@ -141,14 +144,19 @@ class Work:
         journal.lines, journal.digest = batch.last_line, batch.digest
         journal.rejects_bytes = self._rejects.bytes
         journal.last_sent_at = datetime.now(UTC)
-        if monotonic() - self._written_at > JOURNAL_EVERY_SECONDS:
-            self._write()
+        self._unwritten = True
+        self._write_in_time()
         watcher.show(journal)
+
+    def _write_in_time(self) -> None:
+        if self._unwritten and monotonic() - self._written_at > JOURNAL_EVERY_SECONDS:
+            self._write()
 
     def _write(self) -> None:
         if self._path is not None:
             journals.write(self._path, self.journal)
-            self._written_at = monotonic()
+        self._unwritten = False
+        self._written_at = monotonic()
 
 
 def _by_row(batch: Batch, refusals: Sequence[Refusal]) -> list[Refused]:
@@ -158,14 +166,15 @@ def _by_row(batch: Batch, refusals: Sequence[Refusal]) -> list[Refused]:
 
 
 def pass_over(rows: Iterator[Row], calls: Calls, digest: Digest, journal: Journal) -> bool:
-    """Go over the rows that the journal says were sent, so that ``calls`` numbers the rest as it would have. False
-    when they are not the rows that were sent. Raises Stopped for a damaged file."""
+    """Go over the rows that the journal says were sent, so that ``calls`` knows them when the others come. False when
+    they are not the rows that were sent. Raises Stopped for a damaged file."""
     if journal.lines == 0:
         return True
     for row in rows:
         digest.add(row.data)
         if row.cells is not None:
-            calls.number(row.cells)
+            with suppress(RowRefused):
+                calls.call_of(row.cells)
         if row.last_line >= journal.lines:
             return row.last_line == journal.lines and digest.as_text() == journal.digest
     return False

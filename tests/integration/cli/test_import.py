@@ -119,7 +119,7 @@ async def test_run_twice_it_counts_once(
     assert (await health.usage("a1"))["Login"] == 5
 
 
-async def test_killed_in_the_middle_it_goes_on_there(
+async def test_interrupted_and_killed_it_goes_on_where_it_was(
     tmp_path: Path, health: Health, kizashi_import: Import, url: str, proxy: Proxy, clean: pytest.MonkeyPatch
 ) -> None:
     rows = 6000
@@ -136,25 +136,43 @@ async def test_killed_in_the_middle_it_goes_on_there(
             await over.wait()
         return answer
 
-    way = proxy.way("silent", silent_in_the_middle)
-    environment = dict(os.environ) | {"KIZASHI_CLI_INGEST_URL": way.url, "PYTHONPATH": str(ROOT)}
-    killed = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cli", "import", "usage.csv", env=environment, stdout=asyncio.subprocess.PIPE
+    def acknowledged() -> int:
+        return int(json.loads(journal.read_bytes()).get("accepted", 0)) if journal.exists() else 0
+
+    async def ended_by(number: signal.Signals) -> tuple[int | None, str]:
+        before = acknowledged()
+        taken.clear()
+        environment = dict(os.environ) | {
+            "KIZASHI_CLI_INGEST_URL": proxy.way(number.name, silent_in_the_middle).url,
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-m", "cli", "import", "usage.csv"]
+        process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+        await taken.wait()
+
+        async def some_more() -> bool:
+            return acknowledged() > before
+
+        await eventually(some_more, what="a journal that goes on")
+        process.send_signal(number)
+        _, told = await process.communicate()
+        return process.returncode, told.decode()
+
+    try:
+        status, told = await ended_by(signal.SIGINT)
+        interrupted_at = acknowledged()
+        assert (await ended_by(signal.SIGKILL))[0] == -signal.SIGKILL
+        killed_at = acknowledged()
+    finally:
+        over.set()
+    assert status == 130
+    assert told == (
+        f"Stopped after line {interrupted_at + 1} of usage.csv: It was interrupted. The same command goes on there.\n"
     )
-    await taken.wait()
-
-    async def four_acknowledged() -> bool:
-        return journal.exists() and json.loads(journal.read_bytes()).get("accepted", 0) >= 500
-
-    await eventually(four_acknowledged, what="a journal")
-    killed.send_signal(signal.SIGKILL)
-    await killed.communicate()
-    over.set()
-    acknowledged = json.loads(journal.read_bytes())["accepted"]
-    assert 0 < acknowledged < rows
+    assert 0 < interrupted_at < killed_at < rows
 
     rest = await kizashi_import("usage.csv", "--json")
-    assert rest.stderr == f"Going on after line {acknowledged + 1} of usage.csv.\n"
+    assert rest.stderr == f"Going on after line {killed_at + 1} of usage.csv.\n"
     assert json.loads(rest.stdout)["accepted"] == rows
     await health.caught_up()
     assert await health.usage_total() == rows
