@@ -19,8 +19,7 @@ class Admission:
     def at_the_door(self, owner: KeyOwner, headers: Headers, historical: bool) -> None:
         """Raises Refused 403 for a page that the key is not for, OverQuota for a key that owes events.
         ``historical`` is what the path says; a body may say it too, but that costs reading it."""
-        if owner.origins:
-            _check_origin(owner, headers.get(b"origin", b"").decode("latin-1").lower())
+        check_origin(owner, headers)
         self.quotas.check(owner, historical)
 
     def take(self, owner: KeyOwner, events: int, historical: bool) -> None:
@@ -28,8 +27,12 @@ class Admission:
         self.quotas.take(owner, events, historical)
 
 
-def _check_origin(owner: KeyOwner, origin: str) -> None:
-    """Servers and apps send none, and may always come in: whoever has the key could send like them."""
+def check_origin(owner: KeyOwner, headers: Headers) -> None:
+    """Raises Refused 403. Servers and apps send no origin, and may always come in: whoever has the key could send like
+    them."""
+    if not owner.origins:
+        return
+    origin = headers.get(b"origin", b"").decode("latin-1").lower()
     if origin and origin not in owner.origins:
         page = f"pages of {origin[:200]}" if origin != "null" else "pages without an origin, as files have none"
         raise Refused(

@@ -19,7 +19,7 @@ from libs.common.observability import configure_logging
 from libs.common.runtime import Service
 from libs.common.settings import load
 from libs.common.web import Probes, error_response, make_app
-from services.ingest import api
+from services.ingest import api, sdk_settings
 from services.ingest.admission import Admission
 from services.ingest.collector import Collector
 from services.ingest.cors import Cors
@@ -60,8 +60,9 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
     publisher = Publisher(log, settings.ingest_append_deadline_seconds, settings.ingest_log_silent_seconds)
     probes = Probes(ready=[publisher.ready])
     recent = Recent(clock)
+    keys = WriteKeys(partial(_owner_of_key, key_database), settings.ingest_key_cache_seconds)
     collector = Collector(
-        keys=WriteKeys(partial(_owner_of_key, key_database), settings.ingest_key_cache_seconds),
+        keys=keys,
         admission=Admission(
             Quotas(settings.ingest_key_events_per_s, settings.ingest_key_import_events_per_s),
         ),
@@ -80,6 +81,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
     app = make_app("Kizashi ingest", "Takes what products send.", probes, paths_with_own_limit=ALL_PATHS)
     hot = hot_paths(collector.answer, app.exception_handlers)
     app.router.routes[:0] = [path.as_route() for path in hot]
+    app.include_router(sdk_settings.routes(keys))
     app.include_router(api.routes(api_database, log, clock))
     document_hot_paths(app)
     _answer_not_now(app)

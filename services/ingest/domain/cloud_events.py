@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Mapping
+from enum import Enum, auto
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
 
@@ -69,15 +70,17 @@ _anything: msgspec.json.Decoder[msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw)
 
 
 def read_cloud_events(body: bytes, headers: Mapping[bytes, bytes]) -> Document:
-    """Headers tell binary mode; of the JSON modes an array is many events, and an object is one. Raises Refused 400,
-    413 or 415."""
-    if _is_binary(headers):
-        return _document([msgspec.Raw(_as_json(body, headers))], single=True)
-    if body.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] == b"[":
-        _, events = strictly_else_mended(body, _array)
-        return _document(events, single=False)
-    body, _ = strictly_else_mended(body, _object)
-    return _document([msgspec.Raw(body)], single=True)
+    """The mode is what Content-Type says, else what the other headers look like, else what the body does. Raises
+    Refused 400, 413 or 415."""
+    match _mode(body, headers):
+        case _Mode.BINARY:
+            return _document([msgspec.Raw(_as_json(body, headers))], single=True)
+        case _Mode.BATCH:
+            _, events = strictly_else_mended(body, _array)
+            return _document(events, single=False)
+        case _Mode.ALONE:
+            body, _ = strictly_else_mended(body, _object)
+            return _document([msgspec.Raw(body)], single=True)
 
 
 def read_cloud_event(event: bytes) -> CloudCall:
@@ -99,6 +102,24 @@ def read_cloud_event(event: bytes) -> CloudCall:
         timestamp=read.time if isinstance(read.time, str | int | float | None) else "unreadable",
         properties=_properties(read),
     )
+
+
+class _Mode(Enum):
+    ALONE = auto()
+    BATCH = auto()
+    BINARY = auto()
+
+
+def _mode(body: bytes, headers: Mapping[bytes, bytes]) -> _Mode:
+    """Raises Refused 415 for a format of events that is not JSON."""
+    media_type = _media_type(headers.get(b"content-type", b"").decode("latin-1"))
+    if media_type.startswith("application/cloudevents"):
+        if "+" in media_type and not _is_json(media_type):
+            raise Refused(415, "unknown_event_format", "CloudEvents are taken as JSON, or in binary mode.")
+        return _Mode.BATCH if media_type.startswith("application/cloudevents-batch") else _Mode.ALONE
+    if any(f"ce-{name}".encode() in headers for name in _REQUIRED):
+        return _Mode.BINARY
+    return _Mode.BATCH if body.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] == b"[" else _Mode.ALONE
 
 
 def _document(events: list[msgspec.Raw], *, single: bool) -> Document:
@@ -139,7 +160,7 @@ def _properties(read: _CloudEvent) -> msgspec.Raw:
     if read.data_base64 is not None:
         if len(read.data):
             raise InvalidEvent("data_twice", "A CloudEvent has `data` or `data_base64`, not both.")
-        packed = _unpacked(str(read.data_base64))
+        packed = _unpacked(read.data_base64)
         return _as_object(_json_within(packed)) if _is_json(media_type) else _NONE
     return _as_object(read.data) if _is_json(media_type or "application/json") else _NONE
 
@@ -153,9 +174,9 @@ def _as_object(data: msgspec.Raw) -> msgspec.Raw:
     return data if written in (b"", b"null") or written.startswith(b"{") else msgspec.Raw(b'{"data":%b}' % written)
 
 
-def _unpacked(text: str) -> bytes:
+def _unpacked(text: Scalar) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(text if isinstance(text, str) else "?", validate=True)
     except (binascii.Error, ValueError) as exc:
         raise InvalidEvent("invalid_data_base64", f"`data_base64` is not Base64: {exc}.") from exc
 
@@ -179,16 +200,6 @@ def _is_json(media_type: str) -> bool:
 
 
 # --- binary mode ---------------------------------------------------------------------------------------------------
-
-
-def _is_binary(headers: Mapping[bytes, bytes]) -> bool:
-    """Raises Refused 415 for a format of events that is not JSON."""
-    media_type = _media_type(headers.get(b"content-type", b"").decode("latin-1"))
-    if media_type.startswith("application/cloudevents"):
-        if "+" in media_type and not _is_json(media_type):
-            raise Refused(415, "unknown_event_format", "CloudEvents are taken as JSON, or in binary mode.")
-        return False
-    return any(f"ce-{name}".encode() in headers for name in _REQUIRED)
 
 
 def _as_json(body: bytes, headers: Mapping[bytes, bytes]) -> bytes:

@@ -95,6 +95,8 @@ def strictly_else_mended(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple
     except msgspec.ValidationError as exc:
         if "$.batch" in str(exc):
             raise Refused(400, "batch_not_an_array", "The field `batch` must be an array of events.") from exc
+        if "Expected `array`" in str(exc):
+            raise Refused(400, "not_an_array", "The body must be a JSON array.") from exc
         if "got" in str(exc):
             raise Refused(400, "not_an_object", "The body must be a JSON object.") from exc
         raise Refused(400, "number_out_of_range", f"The body holds a number that is too large: {exc}.") from exc

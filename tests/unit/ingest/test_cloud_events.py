@@ -142,6 +142,7 @@ def test_data_becomes_properties_when_it_is_json(data: dict[str, Any], propertie
     [
         ({"data_base64": "no base64!", "datacontenttype": PACKED}, "invalid_data_base64"),
         ({"data_base64": "é", "datacontenttype": PACKED}, "invalid_data_base64"),
+        ({"data_base64": True, "datacontenttype": PACKED}, "invalid_data_base64"),
         ({"data_base64": packed(b'{"a":'), "datacontenttype": PACKED}, "invalid_data"),
         ({"data_base64": packed(b""), "datacontenttype": PACKED}, "invalid_data"),
         ({"data_base64": packed(b"[" * 40_000), "datacontenttype": PACKED}, "event_too_deep"),
@@ -260,9 +261,23 @@ def test_other_formats_of_events_are_not_taken(content_type: bytes) -> None:
     ("body", "code"),
     [(b"", "not_json"), (b"5", "not_an_object"), (b"[{]", "not_json"), (b'[{"a":' * 100_000, "too_deep")],
 )
-def test_what_is_no_json_is_refused_as_a_whole(body: bytes, code: str) -> None:
+def test_what_is_neither_event_nor_batch_is_refused_as_a_whole(body: bytes, code: str) -> None:
     with pytest.raises(Refused) as refusal:
         take(body)
+    assert (refusal.value.status, refusal.value.code) == (400, code)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "code"),
+    [
+        (b"application/cloudevents+json", [PAID], "not_an_object"),
+        (b"application/cloudevents-batch+json", PAID, "not_an_array"),
+        (b"Application/CloudEvents-Batch+JSON; charset=utf-8", None, "not_an_array"),
+    ],
+)
+def test_the_content_type_says_how_many_there_are(content_type: bytes, body: Any, code: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        take(body, {b"content-type": content_type})
     assert (refusal.value.status, refusal.value.code) == (400, code)
 
 
