@@ -104,7 +104,7 @@ async def test_whole_requests_that_were_refused_are_shown_once_for_all_alike(
     strict = {**tenant.writer, "x-strict-mode": "1"}
     binary = bytes(range(128, 256))
     await client.post("/v1/batch", content=binary, headers={**tenant.writer, "content-encoding": "gzip"})
-    await client.post("/v1/batch", content=b"{broken", headers=tenant.writer)
+    await client.post("/v1/batch", content=b"\xff{broken", headers=tenant.writer)
     await client.post("/v1/batch", content=gzip.compress(b"x" * 6_000_000), headers=tenant.writer)
     for _ in range(3):
         await client.post("/v1/batch", json={"batch": [CALL, {**CALL, "type": "none"}]}, headers=strict)
@@ -128,15 +128,10 @@ async def test_whole_requests_that_were_refused_are_shown_once_for_all_alike(
     assert sum(row["times"] for row in rows if row["code"] == "strict_mode") == 3
     of_strict = [row for row in rows if row["code"] == "unknown_type"]
     assert [(row["index"], row["status"], row["strict"]) for row in of_strict] == [(1, None, True)] * 3
-    assert next(row for row in rows if row["code"] == "not_json")["original"] == "{broken"
+    unreadable = next(row for row in rows if row["code"] == "not_json")
+    assert (unreadable["original_encoding"], base64.b64decode(unreadable["original"])) == ("base64", b"\xff{broken")
     assert all(row["remedy"] for row in rows)
     assert (await client.get(f"/v1/sources/{tenant.source}/recent", headers=tenant.admin)).json()["events"] == []
-
-
-async def test_bytes_that_are_no_text_are_shown_in_base64(client: httpx.AsyncClient, tenant: Tenant) -> None:
-    await client.post("/v1/batch", content=b"\xff\xfe{", headers=tenant.writer)
-    [row] = await seen(client, tenant, "rejects")
-    assert (row["original_encoding"], base64.b64decode(row["original"])) == ("base64", b"\xff\xfe{")
 
 
 async def test_a_neighbour_and_a_key_that_may_not_read_see_nothing(
@@ -288,7 +283,7 @@ async def test_while_postgresql_is_frozen_events_are_taken_as_ever(
             return await metric(client, "kizashi_ingest_recent_failures_total") >= 1
 
         await eventually(failing, within_seconds=15, what="a writing given up")
-        assert max(answered) < 3, "one may wait for the look-up of its key, which takes 2 s at most"
+        assert max(answered) < 2, "once in some seconds one waits for its key to be looked up, and not for long"
         assert running.resident_bytes - before < 20_000_000
         thaw(fragile)
         rows = await seen(client, tenant, "recent", lambda rows: len(rows) > min(50, len(answered)))
