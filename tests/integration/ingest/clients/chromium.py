@@ -114,7 +114,8 @@ class Chromium:
         page = self._pages[attached["sessionId"]] = Page(self, attached["sessionId"], target["targetId"])
         for domain in ("Network", "Page", "Runtime"):
             await page.ask(f"{domain}.enable")
-        await page.visit(url)
+        await page.ask("Page.setLifecycleEventsEnabled", enabled=True)
+        await page.show(url)
         return page
 
     async def ask(self, method: str, *, session: str | None = None, **parameters: Any) -> dict[str, Any]:
@@ -132,7 +133,9 @@ class Chromium:
         async for frame in self._socket:
             said = frame.json()
             if "id" in said:
-                self._waiting.pop(said["id"]).set_result(said)
+                answer = self._waiting.pop(said["id"])
+                if not answer.done():  # nobody waits for it any more
+                    answer.set_result(said)
             elif page := self._pages.get(said.get("sessionId", "")):
                 page.note(said["method"], said["params"])
 
@@ -146,7 +149,7 @@ class Page:
     target: str
     errors: list[str] = field(default_factory=list)
     _sent: dict[str, Exchange] = field(default_factory=dict)
-    _loaded: asyncio.Event = field(default_factory=asyncio.Event)
+    _loaded: set[str] = field(default_factory=set)
     _loses: bool = False
 
     @property
@@ -156,13 +159,15 @@ class Page:
     async def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
         return await self.chromium.ask(method, session=self.session, **parameters)
 
-    async def visit(self, url: str) -> None:
-        """Returns when it has loaded; what it showed before is left, as by a click on a link."""
-        self._loaded.clear()
+    async def show(self, url: str) -> None:
+        """Returns when it has loaded."""
         went = await self.ask("Page.navigate", url=url)
         assert "errorText" not in went, f"{url}: {went['errorText']}"
-        async with asyncio.timeout(ANSWERS_WITHIN_SECONDS):
-            await self._loaded.wait()
+
+        async def loaded() -> bool:
+            return went["loaderId"] in self._loaded
+
+        await eventually(loaded, within_seconds=ANSWERS_WITHIN_SECONDS, what=f"loading {url}")
 
     async def run(self, script: str) -> Any:
         """What an expression gives, awaited if it is a promise."""
@@ -181,12 +186,12 @@ class Page:
 
     def note(self, event: str, about: dict[str, Any]) -> None:
         match event:
-            case "Page.loadEventFired":
-                self._loaded.set()
+            case "Page.lifecycleEvent" if about["name"] == "load":
+                self._loaded.add(about["loaderId"])
             case "Network.requestWillBeSent":
                 request = about["request"]
                 self._sent[about["requestId"]] = Exchange(request["method"], request["url"], about["timestamp"])
-            case "Network.responseReceived":
+            case "Network.responseReceived" if about["requestId"] in self._sent:
                 exchange, response = self._sent[about["requestId"]], about["response"]
                 exchange.answered_at = about["timestamp"]
                 exchange.status = response["status"]

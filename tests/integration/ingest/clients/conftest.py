@@ -92,7 +92,7 @@ async def chromium(devtools: str) -> AsyncIterator[browser.Chromium]:
 @pytest.fixture(scope="session")
 def page_scripts(workshop: Workshop) -> dict[str, bytes]:
     """By the client's name, what its page runs."""
-    names = ("segment", "rudderstack")
+    names = ("segment", "rudderstack", "jitsu")
 
     async def bundled() -> list[bytes]:
         return await asyncio.gather(*(workshop.bundled(f"{name}_page.js") for name in names))

@@ -5,6 +5,7 @@ const { address, key, when_left } = Object.fromEntries(new URLSearchParams(locat
 const beacons = { useBeacon: true, beaconQueueOptions: { flushQueueInterval: 3_600_000 } };
 window.analytics = new RudderAnalytics();
 analytics.load(key, address, { configUrl: address, ...(when_left && beacons) });
+window.ready = new Promise((resolve) => analytics.ready(resolve));
 
 window.callAll = async () => {
   analytics.identify("rudderstack user", { email: "rudderstack@example.com" });

@@ -7,6 +7,7 @@ window.analytics = AnalyticsBrowser.load(
   { writeKey: key, cdnURL: address },
   when_left && { integrations: { "Segment.io": { deliveryStrategy: batching } } },
 );
+window.ready = new Promise((resolve) => analytics.ready(resolve));
 
 window.callAll = async () => {
   await analytics.identify("segment user", { email: "segment@example.com" });
