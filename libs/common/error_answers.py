@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from libs.common.errors import Refused, RetryLater
 from libs.common.observability import get_logger
@@ -90,6 +91,8 @@ def answer_errors(app: FastAPI) -> None:
             message = f"{request.url.path} does not take {request.method}."
         response = error_response(exc.status_code, code, message)
         response.headers.update(exc.headers or {})
+        if exc.status_code == 405:
+            response.headers["Allow"] = ", ".join(_methods_of(app, request))
         return response
 
     @app.exception_handler(RequestValidationError)
@@ -97,3 +100,12 @@ def answer_errors(app: FastAPI) -> None:
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return error_response(422, "invalid_request", f"{where}: {first['msg']}")
+
+
+def _methods_of(app: FastAPI, request: Request) -> list[str]:
+    """All that a path takes; the route that refuses knows only its own."""
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.router.routes)
+    ]

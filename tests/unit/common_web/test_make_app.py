@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from fastapi import APIRouter
 from pydantic import BaseModel
 
 from libs.common.errors import Refused, RetryLater
@@ -34,6 +35,18 @@ async def client(probes: Probes) -> AsyncIterator[httpx.AsyncClient]:
     async def own(body: dict[str, str]) -> int:
         return len(body)
 
+    several = APIRouter(prefix="/several")
+
+    @several.get("/{name}")
+    @several.post("/{name}")
+    async def named(name: int) -> int:
+        return name
+
+    @several.delete("/last")
+    async def last() -> None: ...
+
+    app.include_router(several)
+
     @app.get("/items/{item}")
     async def items(item: str) -> None:
         errors = {
@@ -47,6 +60,16 @@ async def client(probes: Probes) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://sample") as client:
         yield client
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/numbers", "POST"), ("/several/1", "GET, POST"), ("/several/last", "GET, POST, DELETE")]
+)
+async def test_whoever_uses_a_wrong_method_is_told_all_right_ones(
+    client: httpx.AsyncClient, path: str, allowed: str
+) -> None:
+    answer = await client.patch(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
 @pytest.mark.parametrize(
