@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from cli.doctor import (
+    arrivals,
     configuration,
     deliveries,
     domain_clock,
@@ -167,6 +168,8 @@ class _Looks:
             sources = await self._ask("workspaces", "The sources", workspaces.ask_sources(self._url, names))
             today = (now or wall_now()).date()
             self._add("workspaces", *(workspaces.judge_sources(sources, today) if sources is not None else ()))
+            lately = await self._ask("workspaces", "What the sources sent lately", arrivals.ask(self._url, names))
+            self._add("workspaces", *(arrivals.judge(lately) if lately is not None else ()))
 
     async def _newest(self, places: Places | None) -> None:
         if places is None:
