@@ -12,9 +12,10 @@ from libs.common.topics import Topic
 from tests.integration.ingest.clients.driving import run, run_python
 from tests.integration.ingest.clients.install import CLOUDEVENTS, RUDDER, SEGMENT
 from tests.integration.ingest.clients.snippets import pointed_at, snippet, snippets
+from tests.integration.ingest.clients.test_snippets_javascript import IN_NODE, IN_PAGES
 from tests.integration.ingest.conftest import Start, Tenant, events
 
-CLIENTS = {client.name: client for client in (SEGMENT, RUDDER, CLOUDEVENTS)}
+IN_PYTHON = {client.name: client for client in (SEGMENT, RUDDER, CLOUDEVENTS)}
 LINES = 12
 CALLED = {"$identify", "$group", "Report Exported"}
 
@@ -29,8 +30,8 @@ async def _new_source(url: str, name: str, tenant: Tenant) -> tuple[int, str]:
 
 async def _run(name: str, url: str, key: str) -> None:
     text = pointed_at(snippet(name), url, key)
-    if name in CLIENTS:
-        await run_python(CLIENTS[name], ["-c", text], "")
+    if name in IN_PYTHON:
+        await run_python(IN_PYTHON[name], ["-c", text], "")
     else:
         await run(["bash", "-c", text], {}, "", within_seconds=10)
 
@@ -39,7 +40,7 @@ async def test_each_says_who_belongs_to_the_account_and_what_happened(
     python_clients: None, start: Start, log: EventLog, tenant: Tenant
 ) -> None:
     running = await start()
-    names = [*CLIENTS, "curl"]
+    names = [*IN_PYTHON, "curl"]
     sources = {name: await _new_source(running.url, name, tenant) for name in names}
     await asyncio.gather(*(_run(name, running.url, sources[name][1]) for name in names))
     received = [event for event in await events(log, Topic.TELEMETRY) if isinstance(event, TelemetryReceived)]
@@ -51,5 +52,6 @@ async def test_each_says_who_belongs_to_the_account_and_what_happened(
     assert len(received) == 3 * len(CALLED) + 1
 
 
-def test_a_snippet_is_read_at_a_glance() -> None:
-    assert {name: text.count("\n") for name, text in snippets().items() if text.count("\n") > LINES} == {}
+def test_every_snippet_is_run_and_read_at_a_glance() -> None:
+    assert set(snippets()) == {*IN_PYTHON, "curl", *IN_NODE, *IN_PAGES}
+    assert {name: text for name, text in snippets().items() if text.count("\n") > LINES} == {}
