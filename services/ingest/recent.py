@@ -33,7 +33,7 @@ from services.ingest.write_keys import KeyOwner
 
 HELD_BYTES = 4 * 1024 * 1024
 """Of bodies whose events are still referred to. Beyond it what counts is copied out of them, and the rest let go."""
-HELD_ROWS = 20_000
+HELD_ROWS = 10_000
 """Of all sources. Beyond it, when PostgreSQL has not taken any for long, those that wait longest are given up."""
 
 T = TypeVar("T")
@@ -178,8 +178,10 @@ class Recent:
         count = 0
         while self._sources and count < most:
             place = next(iter(self._sources))
-            found[place] = self._sources.pop(place).rows()
-            count += len(found[place])
+            rows = self._sources.pop(place).rows()
+            if rows:
+                found[place] = rows
+            count += len(rows)
         return found
 
     def put_back(self, rows: dict[Place, Rows]) -> None:

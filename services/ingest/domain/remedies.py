@@ -18,6 +18,7 @@ _OF_CODES = {
     "not_json": "See what the sender really wrote: the beginning of it is shown with the refusal.",
     "batch_missing": 'Send {"batch": [...]}, or use the path for a single event.',
     "batch_not_an_array": "Make `batch` an array of events.",
+    "not_an_array": "Send a batch of CloudEvents as a JSON array of them.",
     "number_out_of_range": "Send such a number as a string.",
     "too_deep": "Flatten the body.",
     "too_many_values": "Send fewer events in a batch.",

@@ -143,6 +143,8 @@ def test_sources_are_written_in_turn(recent: Recent, take: Accept) -> None:
 
 
 def test_a_made_message_id_is_told_apart(recent: Recent, take: Accept) -> None:
+    note(recent, take())
+    assert recent.take(EVERYTHING) == {}, "an empty batch is nothing to write"
     note(recent, take(track(1), {"type": "track", "event": "e", "userId": "u"}))
     assert [event.message_id_sent for event in rows_of(recent).events] == [True, False]
 
