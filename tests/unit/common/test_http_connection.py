@@ -1,0 +1,172 @@
+"""A connection's patience and limits: what uvicorn lacks, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from libs.common.http_connection import HEAD_LIMIT_BYTES, patient
+
+Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+SHORT = 0.2
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+
+
+async def answers_at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    """With the path, and without a look at the body."""
+    body = scope["path"].encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def waits_for_the_body(scope: Scope, receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        if not message.get("more_body"):
+            break
+    await answers_at_once(scope, receive, send)
+
+
+@asynccontextmanager
+async def listening(
+    app: Callable[[Scope, Receive, Send], Awaitable[None]], *, patience: float = 10, idle_seconds: int = 5
+) -> AsyncIterator[Connect]:
+    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_keep_alive=idle_seconds)
+    config.load()
+    connection = partial(patient(patience), config=config, server_state=ServerState(), app_state={})
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    writers: list[asyncio.StreamWriter] = []
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(host, port)
+        writers.append(writer)
+        return reader, writer
+
+    try:
+        async with asyncio.timeout(10):
+            yield connect
+    finally:
+        for writer in writers:
+            writer.close()
+        server.close()
+        await server.wait_closed()
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    length = next(line.split(":")[1] for line in head.lower().splitlines() if line.startswith("content-length"))
+    return int(head.split()[1]), await reader.readexactly(int(length))
+
+
+async def test_a_connection_serves_one_request_after_the_other() -> None:
+    async with listening(waits_for_the_body) as connect:
+        reader, writer = await connect()
+        for _ in range(3):
+            writer.write(POST + b"x" * 10)
+            assert await answer(reader) == (200, b"/")
+        writer.write(GET * 3)
+        assert [await answer(reader) for _ in range(3)] == [(200, b"/")] * 3
+
+
+@pytest.mark.parametrize("before", [b"", GET])
+async def test_a_head_that_stops_in_the_middle_is_told_so_also_when_it_is_not_the_first(before: bytes) -> None:
+    async with listening(answers_at_once, patience=SHORT) as connect:
+        reader, writer = await connect()
+        if before:
+            writer.write(before)
+            await answer(reader)
+        writer.write(GET[:-4])
+        status, body = await answer(reader)
+        assert (status, json.loads(body)["code"]) == (408, "request_timeout")
+        assert await reader.read() == b""
+
+
+async def test_a_body_that_stops_in_the_middle_is_told_so_and_whoever_reads_it_that_nobody_is_there() -> None:
+    ended = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await waits_for_the_body(scope, receive, send)
+        ended.set()
+
+    async with listening(app, patience=SHORT) as connect:
+        reader, writer = await connect()
+        writer.write(POST + b"half")
+        status, body = await answer(reader)
+        assert (status, json.loads(body)["code"]) == (408, "request_timeout")
+        await ended.wait()
+        assert await reader.read() == b""
+
+
+async def test_a_body_that_nobody_wants_any_more_is_not_waited_for() -> None:
+    async with listening(answers_at_once, patience=SHORT) as connect:
+        reader, writer = await connect()
+        writer.write(POST + b"half")
+        assert await answer(reader) == (200, b"/")
+        assert await reader.read() == b"", "and no second answer"
+
+
+async def test_a_connection_that_says_nothing_is_closed() -> None:
+    async with listening(answers_at_once, idle_seconds=0) as connect:
+        reader, _ = await connect()
+        assert await reader.read() == b""
+
+
+async def test_an_answer_that_takes_its_time_is_not_cut_off() -> None:
+    may_answer = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await may_answer.wait()
+        await answers_at_once(scope, receive, send)
+
+    async with listening(app, patience=SHORT) as connect:
+        reader, writer = await connect()
+        writer.write(GET)
+        asyncio.get_running_loop().call_later(2 * SHORT, may_answer.set)
+        assert await answer(reader) == (200, b"/")
+
+
+@pytest.mark.parametrize("piece", [1000, 10_000_000])
+async def test_a_head_has_a_limit_however_it_is_cut(piece: int) -> None:
+    async with listening(answers_at_once) as connect:
+        for size, expected in [(HEAD_LIMIT_BYTES - 100, 200), (HEAD_LIMIT_BYTES, 431)]:
+            reader, writer = await connect()
+            head = b"GET / HTTP/1.1\r\nX-A: " + b"a" * size + b"\r\n\r\n"
+            for at in range(0, len(head), piece):
+                writer.write(head[at : at + piece])
+                await writer.drain()
+            assert (await answer(reader))[0] == expected
+
+
+async def test_the_body_before_a_head_is_not_counted_to_it() -> None:
+    async with listening(waits_for_the_body) as connect:
+        reader, writer = await connect()
+        large = b"x" * (HEAD_LIMIT_BYTES - 10)
+        for _ in range(3):
+            writer.write(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(large) + large)
+            writer.write(b"GET / HTTP/1.1\r\nX-A: " + b"a" * (HEAD_LIMIT_BYTES // 2) + b"\r\n\r\n")
+            assert [await answer(reader) for _ in range(2)] == [(200, b"/")] * 2
+
+
+async def test_a_refusal_is_read_by_a_client_that_goes_on_sending() -> None:
+    async with listening(answers_at_once) as connect:
+        reader, writer = await connect()
+        writer.write(b"no HTTP at all\r\n")
+        for _ in range(100):
+            writer.write(b"x" * 10_000)
+        status, body = await answer(reader)
+        assert (status, json.loads(body)) == (
+            400,
+            {"success": False, "code": "bad_request", "message": "This is no HTTP request that can be understood."},
+        )
