@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from libs.common.topics import Topic
 
@@ -19,13 +21,12 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """What travels: opaque bytes. An empty value is a value."""
 
     key: bytes
     value: bytes
-    headers: Mapping[str, bytes] = field(default_factory=dict)
+    headers: Mapping[str, bytes] = {}
 
     @property
     def size(self) -> int:
@@ -36,8 +37,7 @@ class Record:
         return size
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRecord(Record):
+class ReadRecord(Record, frozen=True):
     """A record with its place. Offsets of a partition grow; they may have holes."""
 
     offset: int = -1

@@ -50,8 +50,7 @@ class Limits:
     depth: int = DEPTH_LIMIT
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """Where and when a document arrived.
 
     ``kind`` is the path's, None on paths whose events name their own. ``received_at`` is domain time, ``wall_now``

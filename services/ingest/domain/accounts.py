@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from libs.common.events import TelemetryKind
 from services.ingest.domain.calls import Scalar, identifier
@@ -18,8 +18,7 @@ class AccountNames:
     properties: tuple[str, ...] = ("account_id", "company_id", "org_id")
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """``rule`` says where the account was found; both are None when the event names none."""
 
     account_id: str | None

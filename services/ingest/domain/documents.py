@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,8 +17,7 @@ VALUES_LIMIT = 500_000
 """Commas in a body. A body of commas alone would become millions of objects, two hundred megabytes for five."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """``events`` are the bytes of each event; ``read`` makes a call of one, or raises InvalidEvent. ``write_key`` and
     ``sent_at`` are as the client wrote them. A ``single`` event that is invalid makes its request so."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from services.ingest.domain.calls import Scalar
 
@@ -22,8 +22,7 @@ CORRECTED = ("skew_corrected",)
 IN_FUTURE = ("timestamp_in_future",)
 
 
-@dataclass(frozen=True, slots=True)
-class Dated:
+class Dated(NamedTuple):
     """``flags`` say what was done to the client's own time."""
 
     occurred_at: datetime
