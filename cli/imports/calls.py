@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from cli.imports.columns import FIELDS, Columns, Kind, Place, Target
+from cli.imports.columns import FIELDS, Columns, Kind, Place
 from cli.imports.problems import RowRefused
-from cli.imports.values import Reader, Type
+from cli.imports.values import Reader
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _ABOUT = ("groupId", "userId", "timestamp")
@@ -116,9 +116,7 @@ class Calls:
             )
 
     def _has_own_id(self, cells: Mapping[str, object]) -> bool:
-        return any(
-            value not in ("", None) and self._columns.target_of(name) == _MESSAGE_ID for name, value in cells.items()
-        )
+        return any(cells.get(name) not in ("", None) for name in self._columns.message_ids)
 
     def _id(self, call: Mapping[str, Any], cells: Mapping[str, object], row: tuple[bytes, int]) -> str:
         if self._id_column:
@@ -130,9 +128,6 @@ class Calls:
             return _named(_digest(b"call", call))
         digest, repeat = row
         return _named(_digest(b"again", [digest.hex(), repeat]) if repeat else digest)
-
-
-_MESSAGE_ID = Target(Place.CALL, "message_id", Type.TEXT)
 
 
 def _at(cells: Mapping[str, object], path: str) -> object:

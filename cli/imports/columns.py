@@ -61,6 +61,7 @@ FIELDS = {
 """Of a call, by what they are called here: the names of the wire, and of those exports that have them."""
 CALLS = frozenset({"track", "identify", "group", "page", "screen", "alias"})
 
+_MESSAGE_ID = Target(Place.CALL, "message_id", Type.TEXT)
 _OF_ACCOUNTS = ("account_id", "user_id", "timestamp", "message_id", "traits")
 _TYPES = {
     "timestamp": Type.MOMENT,
@@ -134,6 +135,8 @@ class Columns:
                 raise Misused(f'"{column}={target}": another column is {target} already.')
             self._taken.add(str(target))
         self._ranks: dict[str, int] = {}
+        self.message_ids = {column for column, (target, _) in self.found.items() if target == _MESSAGE_ID}
+        """The columns that hold ids by which ingest knows an event."""
         fields = _OF_ACCOUNTS if kind is Kind.ACCOUNTS else tuple(FIELDS)
         wanted = {**{name: () for name in fields if name not in self._left_alone}, **_SYNONYMS[kind]}
         self._recognisable = {target: (target, *others) for target, others in wanted.items()}
@@ -188,6 +191,8 @@ class Columns:
             return False
         self._taken.add(str(found))
         self.found[name] = (found, Because.NAMED if snake(name) == target else Because.RECOGNISED)
+        if found == _MESSAGE_ID:
+            self.message_ids.add(name)
         self._ranks[name] = self._recognisable[target].index(_spelling(name))
         return True
 

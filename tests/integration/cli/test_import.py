@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import os
 import signal
+import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
+import uvicorn
 from click.testing import CliRunner, Result
 
 from cli.__main__ import main
+from libs.common.ddl import CLAIM_TABLES
 from libs.common.event_log import EventLog
 from libs.common.events import TelemetryReceived
+from libs.common.runtime import Service
 from libs.common.testing import eventually
 from libs.common.topics import Topic
 from tests.integration.ingest import conftest as ingest
 from tests.integration.ingest.clients import conftest as clients
 from tests.integration.ingest.clients.health import Health
 from tests.integration.ingest.clients.proxy import Answer, Asked, Forward, Proxy
-from tests.integration.ingest.conftest import Start, Tenant, events, records
+from tests.integration.ingest.conftest import Tenant, events, records
 
-owner, tenant, start, log = ingest.owner, ingest.tenant, ingest.start, ingest.log
+owner, tenant, neighbour, settings, service, log = (
+    ingest.owner,
+    ingest.tenant,
+    ingest.neighbour,
+    ingest.settings,
+    ingest.service,
+    ingest.log,
+)
 health, proxy = clients.health, clients.proxy
 """Their fixtures."""
 
@@ -46,9 +59,23 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch
     return monkeypatch
 
 
+class Server(uvicorn.Server):
+    """Without signal handlers of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 @pytest.fixture
-async def url(start: Start) -> str:
-    return (await start(KIZASHI_INGEST_KEY_CACHE_SECONDS="0")).url
+async def url(service: Service) -> AsyncIterator[str]:
+    """Where ingest answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(uvicorn.Config(service.app, lifespan="off", log_config=None))
+        serving = asyncio.create_task(server.serve([listener]))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await serving
 
 
 @pytest.fixture
@@ -78,16 +105,25 @@ def events_csv(path: Path, rows: int, user: str = "u") -> None:
 
 
 async def test_run_twice_it_counts_once(
-    tmp_path: Path, health: Health, kizashi_import: Import, log: EventLog, tenant: Tenant
+    tmp_path: Path,
+    health: Health,
+    kizashi_import: Import,
+    log: EventLog,
+    tenant: Tenant,
+    owner: asyncpg.Connection,
 ) -> None:
+    renewal = datetime.now(UTC).date() + timedelta(days=60)
     accounts, usage = tmp_path / "accounts.csv", tmp_path / "usage.csv"
-    accounts.write_text("Company ID;Company;ARR (EUR);Renewal\na1;Acme;€ 48.000,00;2027-01-31\na2;Beta;1,200.50;\n")
+    accounts.write_text(
+        "Company ID;Company;ARR (EUR);Renewal;Customer since\n"
+        f"a1;Acme;€ 48.000,00;{renewal};2021-05-01\na2;Beta;1,200.50;;\n"
+    )
     at = recently()
     usage.write_text(
         "event,user_id,account_id,timestamp\n" + f"Login,u1,a1,{at}\n" * 3 + f"Login,u2,a2,{at}\nLogin,u2,a2,\n"
     )
     sent = await kizashi_import("accounts.csv")
-    assert "ARR (EUR)   traits.arr           recognised" in sent.stdout
+    assert "ARR (EUR)       traits.arr           recognised" in sent.stdout
     assert f"Sent 2 rows of accounts.csv to source {tenant.source}, app." in sent.stdout
     assert f"`kizashi sources live {tenant.source}`" in sent.stdout
     assert "Sent 4 rows of usage.csv" in (await kizashi_import("usage.csv", status=1)).stdout
@@ -96,6 +132,11 @@ async def test_run_twice_it_counts_once(
     await health.caught_up()
     assert (await health.usage("a1")).total() == 4, "three alike are three events; and one call about the account"
     assert await health.usage_total() == 6
+    known = await owner.fetch("SELECT name, arr, renewal_date, stage FROM health.account ORDER BY account_id")
+    assert [tuple(row) for row in known] == [
+        ("Acme", 48_000, renewal, "renewal"),
+        ("Beta", 1200.5, None, "onboarding"),
+    ]
 
     again = await kizashi_import("accounts.csv")
     assert again.stdout.startswith("All of accounts.csv was sent on ")
@@ -117,6 +158,38 @@ async def test_run_twice_it_counts_once(
     await health.caught_up()
     assert await health.usage_total() == 9
     assert (await health.usage("a1"))["Login"] == 5
+
+
+async def test_after_its_ids_are_forgotten_a_file_still_counts_once(
+    tmp_path: Path, health: Health, kizashi_import: Import, owner: asyncpg.Connection, neighbour: Tenant
+) -> None:
+    """Health remembers ids for seven days; from then on the journal is what knows."""
+    usage, journal = tmp_path / "usage.csv", tmp_path / "usage.csv.import.json"
+    events_csv(usage, 20)
+    await kizashi_import("usage.csv")
+    await health.caught_up()
+    await owner.execute(f"TRUNCATE {', '.join(f'health.claim_{slot}' for slot in range(CLAIM_TABLES))}")
+    long_ago = (datetime.now(UTC) - timedelta(days=8)).isoformat()
+    journal.write_text(json.dumps(json.loads(journal.read_bytes()) | {"first_sent_at": long_ago}))
+
+    assert "All of usage.csv was sent on " in (await kizashi_import("usage.csv")).stdout
+    usage.write_text(usage.read_text() + f"Login,u1,a1,{recently()},\n")
+    await kizashi_import("usage.csv")
+    rows = usage.read_text().splitlines(keepends=True)
+    usage.write_text("".join([rows[0], *rows[2:]]))
+    changed = await kizashi_import("usage.csv", status=2)
+    assert "those that are still there would count twice" in changed.stderr
+    usage.write_text("".join(rows))
+    mapped = await kizashi_import("usage.csv", "--map", "properties.n=", status=2)
+    assert "was sent with other options (kind, columns, dates, ids). --again sends all of it" in mapped.stderr
+    elsewhere = await kizashi_import("usage.csv", "--write-key", neighbour.write_key, status=2)
+    assert "usage.csv was sent to source " in elsewhere.stderr
+    await health.caught_up()
+    assert await health.usage_total() == 21
+
+    await kizashi_import("usage.csv", "--again")
+    await health.caught_up()
+    assert await health.usage_total() == 21 + 20, "who says so gets so"
 
 
 async def test_interrupted_and_killed_it_goes_on_where_it_was(
