@@ -59,6 +59,7 @@ FLOOD_EVENTS = 15 * QUOTA_EVENTS_PER_S
 async def test_every_call_arrives_once_and_counts_for_the_account_of_its_user(
     start: Start, log: EventLog, tenant: Tenant, chromium: Chromium, site: str, health: Health
 ) -> None:
+    """And nobody else is asked for anything."""
     running = await start()
     pages = await opened(chromium, site, running.url, tenant.write_key, clients=CALLS)
     await asyncio.gather(*(page.run("callAll()") for page in pages.values()))
@@ -72,6 +73,9 @@ async def test_every_call_arrives_once_and_counts_for_the_account_of_its_user(
         settings = {("GET", 200)} if client in COME_BACK else set()
         assert statuses == settings | {("OPTIONS", 204), ("POST", 200)}, client
         assert pages[client].errors == []
+        assert [
+            exchange.url for exchange in pages[client].exchanges if not exchange.url.startswith((site, running.url))
+        ] == []
     must_say(
         row(javascript_client(PACKAGES[client]), ", ".join(calls), SENDING[client]) for client, calls in CALLS.items()
     )
