@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from asyncio import Transport
+from asyncio import AbstractEventLoop, Transport
 from asyncio.events import TimerHandle
 from http import HTTPStatus
 from typing import Any
 
+from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from libs.common.error_answers import error_body
@@ -36,16 +37,16 @@ class HttpConnection(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._arriving = False  # a request has begun and has not ended
-        self._in_head = False
-        self._chunk = 0
-        self._first_chunk = 0  # in which the request began; something of the one before may be in it too
-        self._bare_bytes = 0  # since then, or since the last piece of a body
+        self._in_body = False
+        self._head_bytes_at_most = 0
+        """Received since the last head was complete."""
+        self._bare_bytes = 0
+        """Received since the last piece of a body, or the end of one."""
         self._deadline: TimerHandle | None = None
         self._refused = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_AtOnce(transport, self.loop))  # type: ignore[arg-type]
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -56,30 +57,36 @@ class HttpConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        self._chunk = len(data)
-        self._bare_bytes += self._chunk
+        self._head_bytes_at_most += len(data)
+        self._bare_bytes += len(data)
         super().data_received(data)
-        if self._refused or not self._arriving:
+        if self._in_body or self._in_head:
+            self._wait_for_more()
+        elif self._deadline is not None:
             self._forget_deadline()
-        elif self._bare_bytes > HEAD_LIMIT_BYTES:
+
+    @property
+    def _in_head(self) -> bool:
+        scope: HTTPScope | None = self.scope
+        return scope is not None and "method" not in scope
+
+    def _wait_for_more(self) -> None:
+        if self._bare_bytes > HEAD_LIMIT_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
-        elif self._deadline is None:
-            seconds = self.patience_seconds * (1 if self._in_head else BODY_PATIENCE)
+        elif self._deadline is None and not self._refused:
+            seconds = self.patience_seconds * (BODY_PATIENCE if self._in_body else 1)
             self._deadline = self.loop.call_later(seconds, self._too_late)
 
     # --- what the parser tells ---
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._arriving = self._in_head = True
-        self._first_chunk, self._bare_bytes = self._chunk, 0
-
     def on_headers_complete(self) -> None:
-        if self._first_chunk + self._bare_bytes > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES:
+        if self._head_bytes_at_most > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
             raise ValueError(_TOO_LARGE)  # stops the parser
-        self._in_head = False
-        self._forget_deadline()
+        self._in_body = True
+        self._head_bytes_at_most = self._bare_bytes = 0
+        if self._deadline is not None:
+            self._forget_deadline()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -87,8 +94,15 @@ class HttpConnection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._arriving = False
+        self._in_body = False
+        self._bare_bytes = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Lets go what had come of a body that was refused unread, which else stays as long as the connection."""
+        super().on_response_complete()
+        if self.cycle.response_complete:
+            self.cycle.body = bytearray()
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -125,7 +139,7 @@ class HttpConnection(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None:
             return True
-        if self._arriving and not self._in_head:
+        if self._in_body:
             return not cycle.response_started and not self.pipeline
         return cycle.response_complete
 
@@ -133,6 +147,38 @@ class HttpConnection(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class _AtOnce:
+    """A transport that writes all at once what one turn of the event loop has for it: the head and the body of an
+    answer come one after the other, and each write is a system call that wakes whoever waits for it."""
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(data)
+
+    def write_eof(self) -> None:
+        self._flush()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 _TOO_LARGE = f"The request's first line and headers are larger than {HEAD_LIMIT_BYTES} bytes."

@@ -37,6 +37,8 @@ stop stays within 20 seconds."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than load balancers keep idle connections, so that it is never we who close one as a request comes in."""
 OPEN_AGAIN_SECONDS = 0.5
+RECEIVE_BYTES = 64 * 1024
+"""That the kernel keeps of a connection, which all comes at once and is in memory before anybody could refuse it."""
 PATIENCE_SECONDS = 30.0
 """For the head of a request to arrive, and then for its body. A phone on a train is slow."""
 
@@ -161,6 +163,7 @@ def _bind(service: Service) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         listener.bind((service.host, service.port))
         listener.listen()
     except OSError as exc:

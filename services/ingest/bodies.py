@@ -29,8 +29,10 @@ async def read_body(
     Raises BodyTooLarge, Refused 400 and 415 for its encoding, 408 when it takes too long, NotNow when the process
     holds too much, ClientLeft.
     """
-    if content_length.isdigit() and int(content_length[:20]) > limit_bytes:
-        raise BodyTooLarge(limit_bytes)
+    if content_length.isdigit():
+        if int(content_length[:20]) > limit_bytes:
+            raise BodyTooLarge(limit_bytes)
+        share.expect(int(content_length))
     try:
         with deadline:
             chunk, more = await _next(receive)

@@ -71,7 +71,10 @@ class Collector:
             refusal = exc.with_traceback(None)  # its frames hold the body
         if not await self.refusals.hold(receive):
             raise ClientLeft
-        raise refusal
+        try:
+            raise refusal
+        finally:
+            del refusal  # else it holds this frame, which holds it
 
     async def _answer_and_show(self, receive: Receive, headers: Headers, query: bytes, meaning: Meaning) -> bytes:
         """What is refused is shown to people too, once it is known whose it is."""
@@ -114,11 +117,17 @@ class Collector:
             judged = min(len(document.events), self.limits.events)
             share.add_events(size, judged, len(document.events) - judged)
             sent.strict = headers.get(b"x-strict-mode") == b"1"
-            return await self._decide(document, owner, meaning, sent.strict, size)
+            outcome, arrival = self._decide(document, owner, meaning, sent.strict, size)
+            single = document.single
+            del document  # of which nothing is needed any more, and the log may let us wait
+            await self.publisher.publish(outcome, arrival)
+            self.recent.decided(owner, outcome, arrival, strict=sent.strict, body_bytes=size)
+            return _answer_to(outcome, single)
 
-    async def _decide(
+    def _decide(
         self, document: Document, owner: KeyOwner, meaning: Meaning, strict: bool, body_bytes: int
-    ) -> bytes:
+    ) -> tuple[Outcome, Arrival]:
+        """Raises Refused, and OverQuota."""
         historical = meaning.historical or document.historical
         self.admission.take(owner, len(document.events), historical)
         wall = wall_now()
@@ -141,24 +150,27 @@ class Collector:
                 rejected=outcome.rejected,
                 errors=_errors(outcome),
             )
-        await self.publisher.publish(outcome, arrival)
-        self.recent.decided(owner, outcome, arrival, strict=strict, body_bytes=body_bytes)
-        if not outcome.rejected:
-            return ALL_TAKEN
-        if document.single:
-            reject = outcome.rejects[0]
-            raise Rejected(400, reject.code, reject.message)
-        return msgspec.json.encode(
-            {
-                "success": True,
-                "accepted": len(outcome.accepted),
-                "rejected": outcome.rejected,
-                "errors": _errors(outcome),
-            }
-        )
+        return outcome, arrival
 
 
 ALL_TAKEN = b'{"success":true}'
+
+
+def _answer_to(outcome: Outcome, single: bool) -> bytes:
+    """Raises Rejected for the one event of a single call."""
+    if not outcome.rejected:
+        return ALL_TAKEN
+    if single:
+        reject = outcome.rejects[0]
+        raise Rejected(400, reject.code, reject.message)
+    return msgspec.json.encode(
+        {
+            "success": True,
+            "accepted": len(outcome.accepted),
+            "rejected": outcome.rejected,
+            "errors": _errors(outcome),
+        }
+    )
 
 
 def _errors(outcome: Outcome) -> list[dict[str, Any]]:

@@ -9,18 +9,29 @@ from starlette.types import Receive
 
 from libs.common.errors import RetryLater
 from libs.common.observability import REGISTRY, Gauge
+from services.ingest.domain.documents import VALUES_LIMIT
 
 REQUEST_BYTES = 16 * 1024
 """What a request costs besides its body, so that many small ones are bounded too."""
-EVENT_BYTES = 3 * 1024
-"""What an event costs besides its bytes from when it is read until it is in the log: its fields, its record."""
-SURPLUS_BYTES = 100
+BODY_TIMES = 3
+"""As much as its body takes a request of memory until it is in the log: as it came, judged, and as it is stored."""
+EVENT_BYTES = 1536
+"""What an event takes besides that, however small it is."""
+SURPLUS_BYTES = 80
 """The same of an event that is refused unread, since its batch is too long."""
+KEY_SHARE = 2
+"""One of so many parts of what may be held is for requests of a single key."""
 HOLD_SECONDS = 1.0
 HELD_AT_MOST = 1000
 
 _held = Gauge("kizashi_ingest_in_flight_bytes", "What the requests in hand take of memory", registry=REGISTRY)
 _turned_away = Gauge("kizashi_ingest_held_refusals", "Refusals that are held back for a moment", registry=REGISTRY)
+
+
+def most_of_a_request(body_bytes: int, events: int) -> int:
+    """What the worst of requests takes, with a decoded body of this size of which so many events are judged."""
+    values = min(body_bytes // 2, VALUES_LIMIT)
+    return REQUEST_BYTES + body_bytes * BODY_TIMES + min(events, values) * EVENT_BYTES + values * SURPLUS_BYTES
 
 
 class NotNow(RetryLater):
@@ -40,7 +51,7 @@ class Busy(NotNow):
 
 
 class InFlight:
-    """The bytes of all requests in hand, bounded: of all together, and to half of that for those of one key."""
+    """The bytes of all requests in hand, bounded: of all together, and those of one key to a part of it."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -58,7 +69,7 @@ class InFlight:
         of_key = self._held_of_key.get(key_id, 0)
         if self._held_bytes + count > self._limit_bytes:
             raise Busy("")
-        if of_key > own_bytes and of_key + count > self._limit_bytes // 2:
+        if of_key > own_bytes and of_key + count > self._limit_bytes // KEY_SHARE:
             raise Busy(" of this write key")
         self._held_bytes += count
         self._held_of_key[key_id] = of_key + count
@@ -78,6 +89,7 @@ class Share:
         self._in_flight = in_flight
         self.key_id = key_id
         self.held_bytes = 0
+        self._expected_bytes = 0
 
     def __enter__(self) -> Self:
         self.add(REQUEST_BYTES)
@@ -86,10 +98,19 @@ class Share:
     def __exit__(self, *_: object) -> None:
         self._in_flight.give_back(self.key_id, self.held_bytes)
 
+    def expect(self, body_bytes: int) -> None:
+        """Of a known key's body that has been announced, all that it will take at once: of many that grow side by side
+        none would come to its end. Raises Busy."""
+        if self.key_id:
+            self.add(body_bytes * BODY_TIMES)
+            self._expected_bytes += body_bytes * BODY_TIMES
+
     def add(self, count: int) -> None:
         """Raises Busy."""
-        self._in_flight.take(self.key_id, count, self.held_bytes)
-        self.held_bytes += count
+        expected = min(count, self._expected_bytes)
+        self._in_flight.take(self.key_id, count - expected, self.held_bytes)
+        self._expected_bytes -= expected
+        self.held_bytes += count - expected
 
     def is_of(self, key_id: str) -> None:
         """Now that the key is known. Raises Busy."""
@@ -101,7 +122,7 @@ class Share:
 
     def add_events(self, body_bytes: int, events: int, surplus: int) -> None:
         """What a body of so many events becomes on its way into the log. Raises Busy."""
-        self.add(body_bytes + events * EVENT_BYTES + surplus * SURPLUS_BYTES)
+        self.add(body_bytes * (BODY_TIMES - 1) + events * EVENT_BYTES + surplus * SURPLUS_BYTES)
 
 
 class Refusals:

@@ -124,20 +124,21 @@ def _letters(rejects: Sequence[Reject], arrival: Arrival) -> list[Record]:
 def _surplus(outcome: Outcome, arrival: Arrival) -> list[Record]:
     """What lies beyond the limit, many to a letter: there may be hundreds of thousands."""
     letters: list[Record] = []
-    gathered: list[bytes] = []
-    size = 0
+    gathered = bytearray()  # not a list of them, which takes many times as much
+    count = 0
     for event in outcome.surplus:
-        if gathered and size + len(event) > LETTER_BYTES:
-            letters.append(_surplus_letter(arrival, gathered))
-            gathered, size = [], 0
-        gathered.append(bytes(event))
-        size += len(event) + 1
-    return [*letters, _surplus_letter(arrival, gathered)] if gathered else letters
+        if gathered and len(gathered) + len(event) > LETTER_BYTES:
+            letters.append(_surplus_letter(arrival, gathered, count))
+            gathered, count = bytearray(), 0
+        gathered += b"," if gathered else b"["
+        gathered += memoryview(event)
+        count += 1
+    return [*letters, _surplus_letter(arrival, gathered, count)] if gathered else letters
 
 
-def _surplus_letter(arrival: Arrival, events: Sequence[bytes]) -> Record:
-    message = f"{len(events)} events beyond those that one batch may have, as a JSON array."
-    return _letter(arrival, b"[" + b",".join(events) + b"]", TOO_MANY, message, "")
+def _surplus_letter(arrival: Arrival, events: bytearray, count: int) -> Record:
+    message = f"{count} events beyond those that one batch may have, as a JSON array."
+    return _letter(arrival, bytes(events + b"]"), TOO_MANY, message, "")
 
 
 def _letter(arrival: Arrival, original: bytes, code: str, message: str, message_id: str) -> Record:

@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode
 from libs.common.settings import CommonSettings
 from services.ingest.domain.acceptance import Limits
 from services.ingest.domain.accounts import AccountNames
-from services.ingest.pressure import REQUEST_BYTES
+from services.ingest.pressure import most_of_a_request
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Comma separated."""
@@ -26,7 +26,7 @@ class IngestSettings(CommonSettings):
     ingest_event_limit_bytes: int = Field(default=64 * 1024, ge=1024, le=512 * 1024)
     ingest_batch_limit_events: int = Field(default=2500, ge=1, le=10_000)
     ingest_in_flight_limit_bytes: int = Field(
-        default=64 * 1024 * 1024, description="of all requests in hand; over it they get 503"
+        default=64 * 1024 * 1024, description="of memory for all requests in hand; over it they get 503"
     )
     ingest_read_deadline_seconds: float = Field(
         default=30, gt=0, le=300, description="for a request's headers to arrive, and then for its body; then 408"
@@ -54,10 +54,11 @@ class IngestSettings(CommonSettings):
     @field_validator("ingest_in_flight_limit_bytes")
     @classmethod
     def _holds_one_body(cls, limit: int, others: ValidationInfo) -> int:
-        body = others.data.get("ingest_body_limit_bytes", 0)
-        if limit < body + REQUEST_BYTES:
+        body, events = (others.data.get(f"ingest_{name}", 0) for name in ("body_limit_bytes", "batch_limit_events"))
+        if limit < (most := most_of_a_request(body, events)):
             raise ValueError(
-                f"must be more than KIZASHI_INGEST_BODY_LIMIT_BYTES ({body}), or no such body is ever taken"
+                f"must be at least {most}, which is what one request of KIZASHI_INGEST_BODY_LIMIT_BYTES ({body}) can "
+                "take, or no such request is ever taken"
             )
         return limit
 

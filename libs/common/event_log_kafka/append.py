@@ -95,7 +95,7 @@ class Appender:
         except TimeoutError as exc:
             raise RetryLater("the event log did not take the records in time") from exc
         finally:
-            call.durable.cancel()  # no effect when it is durable
+            call.let_go()
 
     def _enqueue(self, topic: str, call: Call) -> None:
         for piece in call.pieces.values():

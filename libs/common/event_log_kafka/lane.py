@@ -31,6 +31,12 @@ class Call:
             self.durable.set_exception(why)
             self.durable.exception()  # whoever asked may be gone
 
+    def let_go(self) -> None:
+        """Nobody waits for it any more. What is not durable is kept no longer, however long a wave before it hangs."""
+        self.durable.cancel()  # no effect when it is durable
+        for piece in self.pieces.values():
+            piece.records.clear()
+
 
 @dataclass(slots=True, eq=False)
 class Piece:

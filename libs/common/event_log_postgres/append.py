@@ -36,7 +36,9 @@ class Row(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    rows: Sequence[Row]
+    """``rows`` are gone as soon as nobody waits for them any more."""
+
+    rows: list[Row]
     size: int
     durable: asyncio.Future[None]
 
@@ -69,14 +71,18 @@ class Appender:
 
     async def append(self, rows: Sequence[Row]) -> None:
         """Returns when all rows are durable. Raises RetryLater after five seconds, or at once when too much waits."""
+        chunks = _chunks(rows)
         try:
             with self._deadline:
-                for chunk in _chunks(rows):
+                for chunk in chunks:
                     await self._enqueue(chunk)
         except TimeoutError as exc:
             raise RetryLater("the event log did not take the records in time") from exc
+        finally:
+            for chunk in chunks:
+                chunk.clear()  # else one that is given up is kept as long as a transaction before it hangs
 
-    async def _enqueue(self, rows: Sequence[Row]) -> None:
+    async def _enqueue(self, rows: list[Row]) -> None:
         if self._task is None or self._task.done():
             raise RetryLater("the event log is not open")
         if self._waiting_bytes > MAX_WAITING_BYTES:
@@ -151,16 +157,17 @@ _number = itemgetter(0)
 STORE = "SELECT log.append($1, $2, $3, $4, $5, $6, $7)"
 
 
-def _chunks(rows: Sequence[Row]) -> list[Sequence[Row]]:
+def _chunks(rows: Sequence[Row]) -> list[list[Row]]:
     """The rows in pieces that fit into one transaction each."""
-    chunks, begin, size = [], 0, 0
+    chunks: list[list[Row]] = []
+    begin = size = 0
     for index, row in enumerate(rows):
         if index > begin and (size + row.size > BYTES_PER_TRANSACTION or index - begin >= ROWS_PER_TRANSACTION):
-            chunks.append(rows[begin:index])
+            chunks.append(list(rows[begin:index]))
             begin, size = index, 0
         size += row.size
     if rows:
-        chunks.append(rows[begin:])
+        chunks.append(list(rows[begin:]))
     return chunks
 
 

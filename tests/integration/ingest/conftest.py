@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from deploy.local.postgres import EmbeddedPostgres
 from libs.common.api_keys import Scope, new_api_key
 from libs.common.event_log import EventLog, ReadRecord, TopicPartition
 from libs.common.event_log_open import event_log
@@ -221,3 +223,25 @@ async def launch(database: TestDatabase, port: int, **variables: str) -> asyncio
         env=clean | ours | variables,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+StandsStill = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def stands_still(postgres: EmbeddedPostgres) -> StandsStill:
+    """Freezes every process of the server for the length of a block: one that is connected would go on being served."""
+
+    @contextmanager
+    def frozen() -> Iterator[None]:
+        server = psutil.Process(postgres.pid)
+        family = [server, *server.children(recursive=True)]
+        for process in family:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in family:
+                process.send_signal(signal.SIGCONT)
+
+    return frozen

@@ -100,7 +100,7 @@ async def test_two_hundred_megabytes_in_chunks_leave_no_trace(start: Start, tena
 
 
 async def test_bombs_and_crowds_leave_no_trace(start: Start, tenant: Tenant) -> None:
-    running = await start()
+    running = await start(KIZASHI_INGEST_KEY_EVENTS_PER_S="0")
     bomb = gzip.compress(bytes(500_000_000), 9)
     crowd = gzip.compress(b'{"batch":[' + b"0," * 450_000 + b"0]}")
     async with httpx.AsyncClient(base_url=running.url, headers=tenant.writer, timeout=60) as client:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator
 from time import monotonic
 
 import asyncpg
 import httpx
-import psutil
 import pytest
 
 from deploy.local.kafka import EmbeddedKafka
-from deploy.local.postgres import EmbeddedPostgres
 from libs.common.event_log import EventLog
 from libs.common.event_log_kafka.access import KafkaAccess
 from libs.common.event_log_open import event_log
@@ -26,9 +22,7 @@ from services.ingest import app
 from services.ingest.app import compose
 from services.ingest.pressure import Refusals
 from tests.conftest import TestDatabase
-from tests.integration.ingest.conftest import Start, Tenant, at_work, events, records
-
-StandsStill = Callable[[], AbstractContextManager[None]]
+from tests.integration.ingest.conftest import StandsStill, Start, Tenant, at_work, events, records
 
 CALL = {"type": "track", "event": "Report Exported", "userId": "u1"}
 
@@ -104,25 +98,6 @@ async def test_refusals_for_a_quota_are_counted_without_naming_keys(
 
 
 # --- a log that stands still ---
-
-
-@pytest.fixture
-def stands_still(postgres: EmbeddedPostgres) -> StandsStill:
-    """Freezes every process of the server for the length of a block: one that is connected would go on being served."""
-
-    @contextmanager
-    def frozen() -> Iterator[None]:
-        server = psutil.Process(postgres.pid)
-        family = [server, *server.children(recursive=True)]
-        for process in family:
-            process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for process in family:
-                process.send_signal(signal.SIGCONT)
-
-    return frozen
 
 
 @pytest.fixture

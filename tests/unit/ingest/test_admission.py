@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
+import msgspec
 import pytest
 from starlette.types import Message, Receive
 
 from libs.common.errors import Refused
+from libs.common.event_log import Record
+from libs.common.events import encode
 from libs.common.testing import eventually
 from services.ingest import quotas as quotas_module
 from services.ingest.admission import Admission
-from services.ingest.pressure import REQUEST_BYTES, Busy, InFlight, Refusals
+from services.ingest.domain.acceptance import Limits, accept
+from services.ingest.domain.accounts import AccountNames
+from services.ingest.domain.documents import read_batch
+from services.ingest.pressure import (
+    BODY_TIMES,
+    EVENT_BYTES,
+    REQUEST_BYTES,
+    SURPLUS_BYTES,
+    Busy,
+    InFlight,
+    Refusals,
+    most_of_a_request,
+)
 from services.ingest.quotas import BURST_SECONDS, OverQuota, Quotas
 from services.ingest.write_keys import KeyOwner
+from tests.unit.ingest.conftest import arrival
 
 KEY = KeyOwner(workspace=1, source=7, key_id="key")
 NEIGHBOUR = KeyOwner(workspace=2, source=8, key_id="neighbour")
 SLOW = KeyOwner(workspace=1, source=7, key_id="slow", events_per_s=1)
 QUOTA = 10
 BURST = QUOTA * BURST_SECONDS
+CALL: dict[str, object] = {"type": "track", "event": "x", "userId": "u"}
+LONG = {"properties": {"text": "x" * 2000}}
 
 
 class Time:
@@ -234,6 +253,52 @@ def test_a_request_is_its_keys_once_that_is_known() -> None:
                 another.is_of("key")
             assert another.held_bytes == 0
     assert (in_flight._held_bytes, in_flight._held_of_key) == (0, {})
+
+
+def test_an_announced_body_has_its_room_from_the_beginning() -> None:
+    in_flight = InFlight(40 * REQUEST_BYTES)
+    body_bytes = 10 * REQUEST_BYTES // BODY_TIMES
+    with in_flight.request("key") as first:
+        first.expect(body_bytes)
+        with pytest.raises(Busy), in_flight.request("key") as second:
+            second.expect(body_bytes)
+        held = first.held_bytes
+        first.add(body_bytes)
+        first.add_events(body_bytes, 0, 0)
+        assert first.held_bytes == held
+        first.add_events(body_bytes, 1, 1)
+        assert first.held_bytes == held + body_bytes * (BODY_TIMES - 1) + EVENT_BYTES + SURPLUS_BYTES
+    with in_flight.request() as unknown:
+        unknown.expect(10**9)
+        assert unknown.held_bytes == REQUEST_BYTES
+    assert in_flight._held_bytes == 0
+
+
+@pytest.mark.parametrize("batch", [[CALL] * 2500, [CALL | LONG] * 2400, [CALL] * 20_000, [0] * 450_000, [{}] * 2500])
+def test_a_request_takes_no_more_than_is_counted(batch: list[object]) -> None:
+    written = msgspec.json.encode({"batch": batch})
+    limits = Limits()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        body = bytes(bytearray(written))
+        document = read_batch(body)
+        size, events = len(body), len(document.events)
+        del body
+        outcome = accept(document, arrival(), limits, AccountNames())
+        del document
+        records = [Record(event.key, encode(event)) for event in outcome.accepted]
+        took, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    judged = min(events, limits.events)
+    with InFlight(10**9).request("key") as share:
+        share.add(size)
+        share.add_events(size, judged, events - judged)
+        assert took - before < share.held_bytes
+        assert peak - before < share.held_bytes + size
+        assert share.held_bytes <= most_of_a_request(size, limits.events)
+    assert len(records) == len(outcome.accepted)
 
 
 # --- refusals that are held back ---
