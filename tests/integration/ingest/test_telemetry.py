@@ -275,7 +275,7 @@ async def test_browsers_may_send_any_header_from_anywhere(client: httpx.AsyncCli
         "access-control-request-method": "POST",
         "access-control-request-headers": "content-type,x-retry-count",
     }
-    for path in ("/v1/batch", "/v1/t/", "/v1/sources", "/nowhere"):
+    for path in (*ALL_PATHS, "/sourceConfig/", "/v1/projects/key/settings", "/v1/sources", "/nowhere"):
         answer = await client.options(path, headers=asked)
         assert (answer.status_code, answer.content) == (204, b"")
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"
