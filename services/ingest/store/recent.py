@@ -101,14 +101,11 @@ async def workspaces(connection: AsyncConnection) -> Collection[int]:
     return [row.workspace_id for row in rows]
 
 
-async def forget(connection: AsyncConnection) -> int:
-    """Delete what is older than KEPT_DAYS, in the workspaces that the transaction sees; how many rows that were."""
+async def forget(connection: AsyncConnection) -> None:
+    """Delete what is older than KEPT_DAYS, in the workspaces that the transaction sees."""
     await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _WRITERS})
-    gone = 0
-    for table in ("recent_event", "recent_reject"):
-        deleted = await connection.execute(text(f"DELETE FROM {table} WHERE noted_at < now() - {_KEPT}"))
-        gone += deleted.rowcount
-    return gone
+    for table in COLUMNS:
+        await connection.execute(text(f"DELETE FROM {table} WHERE noted_at < now() - {_KEPT}"))
 
 
 _KEPT = f"interval '{KEPT_DAYS} days'"
