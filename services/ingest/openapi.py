@@ -33,6 +33,7 @@ _ERRORS = {
     "413": "Too large; `limit_bytes` says what fits",
     "415": "An unknown Content-Encoding; of CloudEvents, also a format that is not JSON",
     "429": "The write key has sent more events than its quota; send all of it again after `Retry-After`",
+    "431": "Headers of more than 64 KiB",
     "503": "The event log does not answer, or too much is on its way: send all of it again after `Retry-After`",
 }
 _RETRY_AFTER = {
