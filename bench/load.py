@@ -66,8 +66,42 @@ def find_wrk() -> str:
     return found
 
 
+@dataclass(frozen=True)
+class Flooded:
+    """``requests`` were answered within ``seconds``, ``refused`` of them with anything but 200."""
+
+    requests: int
+    refused: int
+    seconds: float
+
+
 async def drive(load: Load, url: str, write_key: str, seconds: int, folder: Path) -> Driven:
     """Raises NotMeasured when a request was refused, broken off or not answered."""
+    before = _cpu_seconds_of_ended_children()
+    seen = await _wrk(load, url, write_key, seconds, folder)
+    failed = {what: seen[what] for what in ("refused", "broken", "late") if seen[what]}
+    if failed or not seen["requests"]:
+        counts = ", ".join(f"{count} {what}" for what, count in failed.items()) or "none was answered"
+        raise NotMeasured(f"Of {seen['requests']} requests to {load.path} not all were answered with 200: {counts}.")
+    return Driven(
+        requests=seen["requests"],
+        seconds=seen["microseconds"] / 1e6,
+        p50_ms=seen["p50"] / 1e3,
+        p99_ms=seen["p99"] / 1e3,
+        cpu_seconds=_cpu_seconds_of_ended_children() - before,
+    )
+
+
+async def flood(load: Load, url: str, write_key: str, seconds: int, folder: Path) -> Flooded:
+    """More than is taken. Raises NotMeasured when a request was broken off or not answered."""
+    seen = await _wrk(load, url, write_key, seconds, folder)
+    if seen["broken"] or seen["late"]:
+        raise NotMeasured(f"Of a flood to {load.path} {seen['broken']} were broken off, {seen['late']} not answered.")
+    return Flooded(requests=seen["requests"], refused=seen["refused"], seconds=seen["microseconds"] / 1e6)
+
+
+async def _wrk(load: Load, url: str, write_key: str, seconds: int, folder: Path) -> dict[str, int]:
+    """What wrk has seen, by the names of its script."""
     bodies = folder / f"bodies-{load.events}.jsonl"
     if not bodies.exists():
         bodies.write_bytes(load.bodies())
@@ -81,20 +115,9 @@ async def drive(load: Load, url: str, write_key: str, seconds: int, folder: Path
         f"--header=Authorization: Basic {login}",
         "--header=Content-Type: application/json",
     ]
-    before = _cpu_seconds_of_ended_children()
     said = await _said_by(find_wrk(), *options, url + load.path, "--", str(bodies), secrets.token_hex(4))
-    seen = json.loads(said.splitlines()[-1])
-    failed = {what: seen[what] for what in ("refused", "broken", "late") if seen[what]}
-    if failed or not seen["requests"]:
-        counts = ", ".join(f"{count} {what}" for what, count in failed.items()) or "none was answered"
-        raise NotMeasured(f"Of {seen['requests']} requests to {load.path} not all were answered with 200: {counts}.")
-    return Driven(
-        requests=seen["requests"],
-        seconds=seen["microseconds"] / 1e6,
-        p50_ms=seen["p50"] / 1e3,
-        p99_ms=seen["p99"] / 1e3,
-        cpu_seconds=_cpu_seconds_of_ended_children() - before,
-    )
+    seen: dict[str, int] = json.loads(said.splitlines()[-1])
+    return seen
 
 
 async def _said_by(*command: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from bench import end_to_end, health, ingest, scoring, waves
+from bench import end_to_end, health, ingest, pressure, scoring, waves
 from bench.figures import Measured
 from bench.sizes import Size
 from libs.common.errors import NotStarted
@@ -15,6 +15,7 @@ it was to measure did not happen."""
 
 SCENARIOS: Mapping[str, Scenario] = {
     "ingest": ingest.run,
+    "pressure": pressure.run,
     "health": health.run,
     "scoring": scoring.run,
     "end_to_end": end_to_end.run,

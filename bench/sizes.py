@@ -15,6 +15,8 @@ class Size:
     """Of load before each measurement: write key known, partitions remembered."""
     ingest_seconds: int
     """Of load for each measurement."""
+    pressure_seconds: int
+    """Of a quiet key's calls, alone and beside a flood, in each of some rounds."""
 
     health_events: int
     """In the log that health drains."""
@@ -38,6 +40,7 @@ QUICK = Size(
     runs=1,
     ingest_warm_seconds=1,
     ingest_seconds=2,
+    pressure_seconds=4,
     health_events=30_000,
     health_claimed_events=100_000,
     account_counts=(1_000, 10_000),
@@ -53,6 +56,7 @@ FULL = Size(
     runs=3,
     ingest_warm_seconds=2,
     ingest_seconds=5,
+    pressure_seconds=10,
     health_events=200_000,
     health_claimed_events=2_000_000,
     account_counts=(1_000, 10_000, 50_000),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Self
 
 from starlette.types import Receive
@@ -22,6 +23,8 @@ SURPLUS_BYTES = 80
 KEY_SHARE = 2
 """One of so many parts of what may be held is for requests of a single key."""
 HOLD_SECONDS = 1.0
+"""On average: by half less or more, so that the connections of a flood do not come back all at once and, since their
+bucket has filled a little, are all let in at once."""
 HELD_AT_MOST = 1000
 
 _held = Gauge("kizashi_ingest_in_flight_bytes", "What the requests in hand take of memory", registry=REGISTRY)
@@ -142,7 +145,7 @@ class Refusals:
             return True
         self._count += 1
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._seconds * random.uniform(0.5, 1.5)):  # noqa: S311 - no secret
                 while (await receive())["type"] != "http.disconnect":
                     pass
         except TimeoutError:
