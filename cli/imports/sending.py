@@ -102,9 +102,10 @@ class Sender:
         pause = 1.0
         while True:
             answer: httpx.Response | None = None
+            in_short = "no answer"
             try:
                 answer = await self._http.post(self.url + PATH, content=body)
-                why = f"ingest answers {answer.status_code}"
+                why, in_short = f"ingest answers {answer.status_code}", str(answer.status_code)
             except httpx.TransportError as exc:
                 why = f"ingest does not answer ({type(exc).__name__})"
             if answer is not None and answer.status_code not in _PASSING:
@@ -115,14 +116,14 @@ class Sender:
                 raise Stopped(_why_not(answer))
             if answer is not None and answer.status_code == 429:
                 self._alive_at = monotonic()
-                why = "the write key's quota is used up"
+                why, in_short = "the quota of the write key is used up", "quota"
             if monotonic() - self._alive_at > self.patience_seconds:
                 raise Stopped(f"Nothing was accepted for {self.patience_seconds:.0f} s: {why}.")
             wait = _retry_after(answer)
             if wait is None:
                 wait = pause * random.uniform(0.7, 1.3)  # noqa: S311 - spreads, hides nothing
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-            self.told(f"{why}; again in {wait:.0f} s")
+            self.told(f"waits {wait:.0f} s: {in_short}")
             await asyncio.sleep(max(wait, SHORTEST_PAUSE_SECONDS))
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -20,6 +21,7 @@ from cli.imports.work import batches
 from cli.printing import as_json, columns, counted, line
 
 SHOWN_CALLS = 3
+BAR_COLUMNS, ETA_COLUMNS = 20, 26
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -55,9 +57,14 @@ class Bar:
             return
         read = self._plan.file.read_bytes
         refused = sum(journal.refused.values())
-        text = f"{journal.rows:,} rows{f', {refused:,} refused' if refused else ''}"
-        self._bar.update(read - self._shown, f"{text}; {self.waiting_for}" if self.waiting_for else text)
+        text = self.waiting_for or f"{journal.rows:,} rows{f', {refused:,} refused' if refused else ''}"
+        self._bar.update(read - self._shown, text[: self._room()])
+        self._bar.render_progress()  # which update does only after a step
         self._shown = read
+
+    def _room(self) -> int:
+        """For what stands behind the bar: a line that is broken cannot be written again."""
+        return max(0, get_terminal_size().columns - len(self._plan.file.name) - BAR_COLUMNS - ETA_COLUMNS)
 
 
 @contextmanager
@@ -70,7 +77,7 @@ def progress(plan: Plan, wanted: bool) -> Iterator[Bar]:
         length=plan.file.size_bytes,
         label=plan.file.name,
         file=sys.stderr,
-        width=24,
+        width=BAR_COLUMNS,
         item_show_func=lambda text: text if isinstance(text, str) else "",
     ) as bar:
         yield Bar(plan, bar)
