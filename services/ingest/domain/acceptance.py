@@ -184,10 +184,11 @@ class _Judge:
         )
 
     def _sent(self, call: Call) -> tuple[Scalar, datetime | None]:
-        """The time of sending: the document's, which is written last, else the event's own."""
+        """The time of sending: the document's, which is written last, else the event's own. In an archive the latter
+        is when it was first sent: that says nothing of a clock of today, and by it all of history would be dated so."""
         if self._sent_at is not None or call.sent_at is None:
             return self._sent_at, self._sent_at_read
-        return call.sent_at, read_time(call.sent_at)
+        return call.sent_at, None if self._arrival.historical else read_time(call.sent_at)
 
     def _traits(self, kind: TelemetryKind, call: Call) -> tuple[dict[str, Any], msgspec.Raw]:
         """The traits to find the company in, and those to keep. A context's traits are the user's: they lie under an

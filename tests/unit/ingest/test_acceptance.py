@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from libs.common.events import TelemetryKind, TelemetryReceived, decode, encode
-from services.ingest.domain.acceptance import Limits
+from services.ingest.domain.acceptance import Limits, accept
 from services.ingest.domain.accounts import AccountNames
-from tests.unit.ingest.conftest import NOW, Accept
+from services.ingest.domain.documents import read_batch
+from tests.unit.ingest.conftest import NOW, Accept, arrival
 
 
 def track(**fields: Any) -> dict[str, Any]:
@@ -321,6 +322,14 @@ def test_the_batchs_sent_at_is_the_clients_clock_and_the_events_own_comes_second
     assert only(take(late)).flags == ("skew_corrected",)
     assert only(take(late)).occurred_at == NOW
     assert only(take(late, sentAt="2026-03-02T12:00:00Z")).occurred_at == NOW.replace(hour=8)
+
+
+def test_an_archive_was_sent_long_ago_which_says_nothing_of_todays_clock() -> None:
+    archived = track(timestamp="2025-03-02T08:00:00Z", sentAt="2025-03-02T08:00:05Z")
+    document = read_batch(msgspec.json.encode({"batch": [archived]}))
+    event = only(accept(document, arrival(historical=True), Limits(), AccountNames()))
+    assert (event.occurred_at, event.flags) == (NOW.replace(year=2025, hour=8), ())
+    assert event.sent_at == "2025-03-02T08:00:05Z"
 
 
 def test_the_original_timestamp_counts_where_it_is_the_only_one(take: Accept) -> None:
