@@ -30,7 +30,7 @@ _ERRORS = {
     "401": "No write key, or one that is unknown, expired or revoked",
     "403": "The write key is not for the page that sends",
     "408": "The body did not arrive in time",
-    "413": "Too large; `limit_bytes` says what fits",
+    "413": "Too large; `limit_bytes` says what fits, or `limit_values` when the body is nothing but commas",
     "415": "An unknown Content-Encoding; of CloudEvents, also a format that is not JSON",
     "429": "The write key has sent more events than its quota; send all of it again after `Retry-After`",
     "431": "Headers of more than 64 KiB",

@@ -76,7 +76,12 @@ def strictly_else_mended(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple
     """The body as it could be read, and what it says. Mending costs ten times the strict way, so it comes second.
     Raises Refused 400 or 413."""
     if body.count(b",") > VALUES_LIMIT:
-        raise Refused(413, "too_many_values", f"The body has more than {VALUES_LIMIT} values; send less at a time.")
+        raise Refused(
+            413,
+            "too_many_values",
+            f"The body has more than {VALUES_LIMIT} values; send less at a time.",
+            limit_values=VALUES_LIMIT,
+        )
     mended = NUL_ESCAPE in body or not _is_utf8(body) or body.startswith(BYTE_ORDER_MARK)
     if mended:
         body = mend(body)
