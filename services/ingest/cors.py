@@ -61,6 +61,6 @@ async def _preflight(scope: Scope, _receive: Receive, send: Send) -> None:
         headers.append((b"access-control-allow-headers", wanted))
     sender = asked.get(b"webhook-request-origin")
     if sender and scope["path"].rstrip("/") == CLOUD_EVENTS:
-        headers += [(b"webhook-allowed-origin", sender), (b"webhook-allowed-rate", b"*")]
+        headers += [(b"allow", b"POST"), (b"webhook-allowed-origin", sender), (b"webhook-allowed-rate", b"*")]
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

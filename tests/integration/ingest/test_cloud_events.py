@@ -100,4 +100,5 @@ async def test_a_sender_that_asks_first_is_told_that_its_events_are_wanted(clien
     answer = await client.options(CLOUD_EVENTS, headers=asked)
     assert answer.status_code == 204
     assert (answer.headers["webhook-allowed-origin"], answer.headers["webhook-allowed-rate"]) == ("events.example", "*")
+    assert answer.headers["allow"] == "POST"
     assert "webhook-allowed-origin" not in (await client.options("/v1/batch", headers=asked)).headers
