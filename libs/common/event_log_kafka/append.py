@@ -27,7 +27,7 @@ from libs.common.topics import partition_of
 
 logger = get_logger(__name__)
 
-WAVE_SECONDS = 0.005
+WAVE_SECONDS = 0.01
 """At least, from one departure to the next: under load, few large waves cost much less than many small ones."""
 TRIED_SECONDS = REQUEST_SECONDS
 """Before a parcel is given up that Kafka does not take for a reason that may pass."""
