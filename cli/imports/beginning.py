@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from cli.imports.columns import Kind
 from cli.imports.destination import Destination
 from cli.imports.journal import IDS_ARE_KNOWN, Journal
+from cli.imports.names import Kind
 from cli.imports.plan import Plan, Wanted
 from cli.imports.problems import Misused
 from cli.imports.sending import BATCH_EVENTS

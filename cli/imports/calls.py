@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from cli.imports.columns import FIELDS, Columns, Kind, Place
+from cli.imports.columns import Columns, Place
+from cli.imports.names import FIELDS, Kind
 from cli.imports.problems import RowRefused
 from cli.imports.values import Reader
 

@@ -7,13 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cli.imports.names import CALLS, FIELDS, FIELDS_OF_ACCOUNTS, SYNONYMS, USUAL_TYPES, Kind
 from cli.imports.problems import Misused
 from cli.imports.values import Type
-
-
-class Kind(StrEnum):
-    ACCOUNTS = "accounts"
-    EVENTS = "events"
 
 
 class Place(StrEnum):
@@ -44,73 +40,7 @@ class Target:
         return self.name if self.place is Place.CALL else f"{self.place}.{self.name}"
 
 
-FIELDS = {
-    "account_id": "groupId",
-    "user_id": "userId",
-    "anonymous_id": "anonymousId",
-    "previous_id": "previousId",
-    "message_id": "messageId",
-    "type": "type",
-    "event": "event",
-    "name": "name",
-    "timestamp": "timestamp",
-    "properties": "properties",
-    "traits": "traits",
-    "context": "context",
-}
-"""Of a call, by what they are called here: the names of the wire, and of those exports that have them."""
-CALLS = frozenset({"track", "identify", "group", "page", "screen", "alias"})
-
 _MESSAGE_ID = Target(Place.CALL, "message_id", Type.TEXT)
-_OF_ACCOUNTS = ("account_id", "user_id", "timestamp", "message_id", "traits")
-_TYPES = {
-    "timestamp": Type.MOMENT,
-    "properties": Type.OBJECT,
-    "traits": Type.OBJECT,
-    "context": Type.OBJECT,
-    "arr": Type.NUMBER,
-    "seats": Type.NUMBER,
-    "renewal_date": Type.DATE,
-    "created_at": Type.DATE,
-    "churned_at": Type.DATE,
-    "first_seen": Type.DATE,
-}
-_IDS = {
-    "account_id": (
-        "group_id", "company_id", "organization_id", "organisation_id", "org_id", "customer_id", "tenant_id",
-        "accountid", "companyid",
-    ),
-    "user_id": ("userid",),
-    "message_id": ("messageid", "insert_id"),
-}  # fmt: skip
-_SYNONYMS: Mapping[Kind, Mapping[str, tuple[str, ...]]] = {
-    Kind.ACCOUNTS: {
-        **_IDS,
-        "account_id": (*_IDS["account_id"], "id"),
-        "timestamp": ("as_of",),
-        "name": (
-            "account_name", "company_name", "customer_name", "organization_name", "organisation_name", "company",
-            "account", "customer", "organization", "organisation",
-        ),
-        "arr": ("annual_recurring_revenue", "arr_amount"),
-        "plan": ("plan_name", "subscription_plan"),
-        "seats": ("licensed_seats", "licenses", "licences", "seat_count"),
-        "owner": ("account_owner", "account_manager", "csm", "customer_success_manager", "csm_email"),
-        "contact_email": ("primary_contact_email", "main_contact_email", "customer_email", "email"),
-        "contact_name": ("primary_contact", "primary_contact_name", "main_contact", "contact"),
-        "renewal_date": ("renewal", "renews_on", "renews_at", "next_renewal", "contract_end", "contract_end_date"),
-        "first_seen": ("customer_since", "client_since"),
-    },
-    Kind.EVENTS: {
-        **_IDS,
-        "event": ("event_name", "eventname"),
-        "timestamp": (
-            "occurred_at", "event_time", "event_timestamp", "original_timestamp", "time", "datetime", "created_at",
-            "date",
-        ),
-    },
-}  # fmt: skip
-"""Best first. What is no field of the call is a trait."""
 
 
 class Columns:
@@ -137,8 +67,8 @@ class Columns:
         self._ranks: dict[str, int] = {}
         self.message_ids = {column for column, (target, _) in self.found.items() if target == _MESSAGE_ID}
         """The columns that hold ids by which ingest knows an event."""
-        fields = _OF_ACCOUNTS if kind is Kind.ACCOUNTS else tuple(FIELDS)
-        wanted = {**{name: () for name in fields if name not in self._left_alone}, **_SYNONYMS[kind]}
+        fields = FIELDS_OF_ACCOUNTS if kind is Kind.ACCOUNTS else tuple(FIELDS)
+        wanted = {**{name: () for name in fields if name not in self._left_alone}, **SYNONYMS[kind]}
         self._recognisable = {target: (target, *others) for target, others in wanted.items()}
 
     def settle(self, names: Sequence[str]) -> None:
@@ -197,8 +127,8 @@ class Columns:
         return True
 
     def _target(self, name: str) -> Target:
-        if name in (_OF_ACCOUNTS if self.kind is Kind.ACCOUNTS else FIELDS):
-            return Target(Place.CALL, name, _TYPES.get(name, Type.TEXT))
+        if name in (FIELDS_OF_ACCOUNTS if self.kind is Kind.ACCOUNTS else FIELDS):
+            return Target(Place.CALL, name, USUAL_TYPES.get(name, Type.TEXT))
         return Target(Place.TRAITS, name, _trait_type(name))
 
     def _otherwise(self, name: str) -> Target:
@@ -227,13 +157,13 @@ def kind_of(names: Iterable[str], types: Iterable[object]) -> Kind | None:
     """What rows with these columns are; ``types`` are the values of a column `type`, if there is one. None when they
     could be either or neither."""
     spellings = {_spelling(name) for name in names}
-    if spellings & {"event", *_SYNONYMS[Kind.EVENTS]["event"]}:
+    if spellings & {"event", *SYNONYMS[Kind.EVENTS]["event"]}:
         return Kind.EVENTS
     if are_calls(types):
         return Kind.EVENTS
     if spellings & {"user_id", "userid", "anonymous_id"}:
         return None
-    if spellings & {"account_id", *_SYNONYMS[Kind.ACCOUNTS]["account_id"]}:
+    if spellings & {"account_id", *SYNONYMS[Kind.ACCOUNTS]["account_id"]}:
         return Kind.ACCOUNTS
     return None
 
@@ -255,7 +185,7 @@ def _spelling(name: str) -> str:
 
 
 def _trait_type(name: str) -> Type:
-    return _TYPES.get(name, Type.PLAIN)
+    return USUAL_TYPES.get(name, Type.PLAIN)
 
 
 def _target_said(kind: Kind, column: str, said: str) -> Target:
@@ -277,8 +207,8 @@ def _target_named(kind: Kind, target: str) -> Target | None:
             if place is Place.PROPERTIES and kind is Kind.ACCOUNTS:
                 return None
             return Columns(kind, {}, text=True, types_are_calls=True)._otherwise(target)
-    if target in (_OF_ACCOUNTS if kind is Kind.ACCOUNTS else FIELDS):
-        return Target(Place.CALL, target, _TYPES.get(target, Type.TEXT))
+    if target in (FIELDS_OF_ACCOUNTS if kind is Kind.ACCOUNTS else FIELDS):
+        return Target(Place.CALL, target, USUAL_TYPES.get(target, Type.TEXT))
     if kind is Kind.ACCOUNTS:
         return Target(Place.TRAITS, target, _trait_type(target))
     return Target(Place.PROPERTIES, target)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from cli.imports.columns import Kind
-from cli.imports.problems import Misused
+from cli.imports.names import Kind
+from cli.imports.problems import Misused, Stopped
 
 ENDING = ".import.json"
 IDS_ARE_KNOWN = timedelta(days=6)
@@ -62,7 +62,7 @@ def read(path: Path) -> Journal | None:
 
 
 def write(path: Path, journal: Journal) -> None:
-    """Durable when it returns; a reader never sees half of it. Raises Misused."""
+    """Durable when it returns; a reader never sees half of it. Raises Stopped."""
     beside = path.with_name(f"{path.name}.new")
     try:
         with beside.open("wb") as file:
@@ -71,6 +71,6 @@ def write(path: Path, journal: Journal) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as exc:
-        raise Misused(
+        raise Stopped(
             f"How far it is cannot be written to {path} ({exc.strerror}); name another file: --journal FILE."
         ) from exc

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from cli.imports.columns import Kind
 from cli.imports.csv_rows import delimiter_of
+from cli.imports.names import Kind
 from cli.imports.problems import Misused
 from libs.common import config_file
 from libs.common.config_file import ConfigModel

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 
 from cli.imports.calls import Calls
-from cli.imports.columns import Columns, Kind, are_calls, kind_of
+from cli.imports.columns import Columns, are_calls, kind_of
 from cli.imports.file_lines import OpenedFile, opened
+from cli.imports.names import Kind
 from cli.imports.problems import Misused
 from cli.imports.reading import rows_of
 from cli.imports.repeats import Repeats

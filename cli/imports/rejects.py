@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import msgspec
 
-from cli.imports.problems import Misused
+from cli.imports.problems import Stopped
 
 _encode = msgspec.json.Encoder().encode
 
@@ -30,41 +32,40 @@ class Rejects:
         self.path = path
         self._file: IO[bytes] | None = None
         self.bytes = 0
-        if keep_bytes:
-            file = self._open()
-            file.truncate(min(keep_bytes, file.seek(0, 2)))
-            self.bytes = file.seek(0, 2)
-        else:
-            self.path.unlink(missing_ok=True)
+        with self._trouble_told():
+            if keep_bytes:
+                file = self._opened()
+                file.truncate(min(keep_bytes, file.seek(0, os.SEEK_END)))
+                self.bytes = file.seek(0, os.SEEK_END)
+            else:
+                self.path.unlink(missing_ok=True)
 
     def add(self, refused: Sequence[Refused]) -> None:
-        """In the file, as far as this process is concerned, when it returns."""
+        """In the file, as far as this process is concerned, when it returns. Raises Stopped."""
         if not refused:
             return
-        file = self._file or self._open()
-        for one in refused:
-            self.bytes += file.write(
-                _encode(
-                    {
-                        "line": one.line,
-                        "code": one.code,
-                        "message": one.message,
-                        "original": one.original.decode("utf-8", "backslashreplace").rstrip("\r\n"),
-                    }
-                )
-                + b"\n"
-            )
-        file.flush()
+        with self._trouble_told():
+            file = self._opened()
+            for one in refused:
+                original = one.original.decode("utf-8", "backslashreplace").rstrip("\r\n")
+                said = {"line": one.line, "code": one.code, "message": one.message, "original": original}
+                self.bytes += file.write(_encode(said) + b"\n")
+            file.flush()
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
-    def _open(self) -> IO[bytes]:
+    def _opened(self) -> IO[bytes]:
+        if self._file is None:
+            self._file = self.path.open("r+b" if self.path.exists() else "w+b")
+        return self._file
+
+    @contextmanager
+    def _trouble_told(self) -> Iterator[None]:
         try:
-            self._file = file = self.path.open("r+b" if self.path.exists() else "w+b")
+            yield
         except OSError as exc:
-            raise Misused(
+            raise Stopped(
                 f"Refused rows cannot be written to {self.path} ({exc.strerror}); name another file: --rejects FILE."
             ) from exc
-        return file

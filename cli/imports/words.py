@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from cli.imports.columns import Kind
 from cli.imports.destination import Destination
 from cli.imports.journal import Journal
+from cli.imports.names import Kind
 from cli.imports.plan import Plan
 from cli.imports.work import batches
 from cli.printing import as_json, columns, counted, line

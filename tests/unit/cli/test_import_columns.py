@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.__main__ import main
-from cli.imports.columns import Kind
+from cli.imports.names import Kind
 from cli.imports.plan import Wanted
 from cli.imports.problems import Misused
 from tests.unit.cli.test_import_rows import read

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cli.imports.columns import Kind
 from cli.imports.file_lines import LONGEST_LINE_BYTES
+from cli.imports.names import Kind
 from cli.imports.plan import Wanted, planned
 from cli.imports.problems import Misused, Stopped
 from cli.imports.work import batches
