@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from bench import end_to_end, health, ingest, pressure, scoring, waves
+from bench import end_to_end, endurance, health, ingest, ingest_profile, pressure, scoring, two_ingests, waves
 from bench.figures import Measured
 from bench.sizes import Size
 from libs.common.errors import NotStarted
@@ -20,14 +20,19 @@ SCENARIOS: Mapping[str, Scenario] = {
     "scoring": scoring.run,
     "end_to_end": end_to_end.run,
     "waves": waves.run,
+    "two_ingests": two_ingests.run,
+    "ingest_profile": ingest_profile.run,
+    "endurance": endurance.run,
 }
+ONLY_WHEN_NAMED = frozenset({"two_ingests", "ingest_profile", "endurance"})
+"""They answer a question of their own, and take their time for it."""
 
 
 def choose(names: Iterable[str]) -> Mapping[str, Scenario]:
-    """Those named, all when none is. Raises NotStarted for a name that there is not."""
-    wanted = set(names)
+    """Those named; when none is, all but those that want to be. Raises NotStarted for a name that there is not."""
+    wanted = set(names) or SCENARIOS.keys() - ONLY_WHEN_NAMED
     if unknown := wanted - SCENARIOS.keys():
         raise NotStarted(
             f"There is no scenario {', '.join(sorted(unknown))}; ONLY takes some of {', '.join(SCENARIOS)}."
         )
-    return {name: scenario for name, scenario in SCENARIOS.items() if not wanted or name in wanted}
+    return {name: scenario for name, scenario in SCENARIOS.items() if name in wanted}

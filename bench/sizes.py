@@ -15,6 +15,8 @@ class Size:
     """Of load before each measurement: write key known, partitions remembered."""
     ingest_seconds: int
     """Of load for each measurement."""
+    endurance_seconds: int
+    """Of load without a rest."""
     pressure_seconds: int
     """Of a quiet key's calls, alone and beside a flood, in each of some rounds."""
 
@@ -40,6 +42,7 @@ QUICK = Size(
     runs=1,
     ingest_warm_seconds=1,
     ingest_seconds=2,
+    endurance_seconds=30,
     pressure_seconds=4,
     health_events=30_000,
     health_claimed_events=100_000,
@@ -56,6 +59,7 @@ FULL = Size(
     runs=3,
     ingest_warm_seconds=2,
     ingest_seconds=5,
+    endurance_seconds=300,
     pressure_seconds=10,
     health_events=200_000,
     health_claimed_events=2_000_000,
