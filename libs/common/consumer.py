@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -28,12 +29,17 @@ from libs.common.retries import Retries
 from libs.common.runtime import beside, pause
 from libs.common.stops import Stops, broken, lost
 from libs.common.topics import Topic
+from libs.common.yielding import Yielding
 
 logger = get_logger(__name__)
 
 CAUGHT_UP_EVERY_SECONDS = 0.25
 KEEP_HOUSE_EVERY_SECONDS = 3600.0
 KEEP_HOUSE_SOON_SECONDS = 5.0
+BACKGROUND_BATCH_SIZE = 200
+"""Of a topic that lets others go first, while they come: so long they wait at most."""
+BACKGROUND_RESTS_FOR = 3.0
+"""Times as long as a batch of it took: a quarter of the time is its."""
 
 _records = Counter("kizashi_consumer_records_total", "Records by outcome", ["group", "outcome"], registry=REGISTRY)
 _batches = Histogram("kizashi_consumer_batch_seconds", "Time of one batch", ["group"], registry=REGISTRY)
@@ -62,7 +68,8 @@ class Consumer:
     """One member of a service's consumer group. See docs/guarantees for what this promises.
 
     ``handlings`` are run in the given order, whatever the order in the batch. With ``timekeeping`` the positions get
-    ``caught_up_to``: the domain time up to which everything accepted has been processed.
+    ``caught_up_to``: the domain time up to which everything accepted has been processed. The topic ``background``
+    lets the others go first: while anything comes of them it is read in small batches, and rests in between.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class Consumer:
         clock: Clock | None = None,
         timekeeping: bool = False,
         batch_size: int = 500,
+        background: Topic | None = None,
         patience: Patience = Patience(),
     ) -> None:
         self.group = group
@@ -86,6 +94,8 @@ class Consumer:
         self._clock = clock or WallClock()
         self._timekeeping = timekeeping
         self._batch_size = self._largest_batch = batch_size
+        self._background = background
+        self._yielding = Yielding(BACKGROUND_RESTS_FOR)
         self._patience = patience
         self._positions = Positions(group, database, log)
         self._marks = Marks()
@@ -145,7 +155,7 @@ class Consumer:
         if monotonic() >= self._refresh_at:
             await self._refresh(subscription)
         try:
-            batch = await subscription.next_batch(self._batch_size, CAUGHT_UP_EVERY_SECONDS)
+            batch = await self._next_batch(subscription)
         except PositionLost as exc:
             await self._note_lost(subscription, exc)
         else:
@@ -159,6 +169,19 @@ class Consumer:
         self._stops.keep(self._owned)
         self._retries.keep(self._owned)
 
+    async def _next_batch(self, subscription: Subscription) -> Batch | None:
+        if self._background is None or self._yielding.is_alone:
+            return await subscription.next_batch(self._batch_size, CAUGHT_UP_EVERY_SECONDS)
+        rest = self._yielding.rests_for_seconds()
+        most_of = {self._background: 0 if rest else BACKGROUND_BATCH_SIZE}
+        return await subscription.next_batch(self._batch_size, min(rest or math.inf, CAUGHT_UP_EVERY_SECONDS), most_of)
+
+    def _note_work(self, topic: Topic, seconds: float) -> None:
+        if topic is self._background:
+            self._yielding.worked(seconds)
+        else:
+            self._yielding.others_worked()
+
     async def _take(self, subscription: Subscription, batch: Batch) -> None:
         """Process one batch, or leave the subscription where it can be tried again."""
         source = batch.source
@@ -167,6 +190,7 @@ class Consumer:
             # The log holds that position again, or another record in its place: that is not ours to decide.
             subscription.rewind(source, batch.start, self._patience.breaker_pause_seconds)
             return
+        began = monotonic()
         try:
             with _batches.labels(self.group).time():
                 await self._process(batch)
@@ -191,6 +215,8 @@ class Consumer:
             # Step by step: doubled, a machine that is too slow for the largest would fail at every other batch.
             self._batch_size = min(self._batch_size + max(1, self._largest_batch // 20), self._largest_batch)
             await subscription.commit(source, batch.end)
+        finally:
+            self._note_work(source.topic, monotonic() - began)
 
     # --- lost positions, and positions that an operator moved ---
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -57,6 +58,9 @@ class Batch:
     records: Sequence[ReadRecord]
 
 
+ALL_OF_EACH: Mapping[Topic, int] = MappingProxyType({})
+
+
 class Subscription(Protocol):
     """One member of a consumer group. Not shared between tasks.
 
@@ -68,9 +72,11 @@ class Subscription(Protocol):
     def owned(self) -> frozenset[TopicPartition]:
         """The partitions that this member owns at this moment."""
 
-    async def next_batch(self, max_records: int, timeout_seconds: float) -> Batch | None:
+    async def next_batch(
+        self, max_records: int, timeout_seconds: float, most_of: Mapping[Topic, int] = ALL_OF_EACH
+    ) -> Batch | None:
         """The next batch of any owned partition that is not paused, partitions taking turns; None when
-        nothing came in time.
+        nothing came in time. Of topics in ``most_of`` there are no more than so many records in it; 0: none are read.
 
         Positions of newly owned partitions are asked of ``start_at``. A batch advances the position in memory;
         whoever cannot process it calls ``rewind``.

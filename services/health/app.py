@@ -56,6 +56,7 @@ def compose() -> Service:
         clock=clock,
         timekeeping=True,
         batch_size=BATCH_SIZE,
+        background=Topic.TELEMETRY_IMPORT,
     )
     relay = Relay("health", worker_db, log, lock_url=url)
     router, score_worker = Router(worker_db), ScoreWorker(worker_db, clock, rules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter as Counts
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from time import monotonic
 
@@ -14,6 +14,7 @@ from libs.common.errors import RetryLater
 from libs.common.failpoints import failpoint
 from libs.common.observability import REGISTRY, Counter, get_logger
 from libs.common.runtime import pause
+from libs.common.yielding import Yielding
 from services.health.identities import Identities, UserDay
 from services.health.store import dirty, identities, requests, schedule, sources
 from services.health.store.dirty import DirtyKey, News
@@ -23,8 +24,13 @@ from services.health.tally import Lane, RequestKind
 
 logger = get_logger(__name__)
 
-AT_ONCE = {Lane.URGENT: 500, Lane.LIVE: 500, Lane.IMPORT: 500}
-"""Each lane has its own share of a round, so that a backfill delays no news by more than a round."""
+NEWS = {Lane.URGENT: 500, Lane.LIVE: 500}
+HISTORY = {Lane.IMPORT: 500}
+HISTORY_BESIDE_NEWS = {Lane.IMPORT: 100}
+"""Requests in one transaction at most. History has transactions of its own, short ones while there is news, and rests
+in between: so a backfill delays no news by more than one of them."""
+HISTORY_RESTS_FOR = 3.0
+"""Times as long as a transaction of it took, while there is news: a quarter of the time is its."""
 IDLE_SECONDS = 0.05
 BACK_OFF_SECONDS = 0.5
 LIVE_SECONDS = 60.0
@@ -44,6 +50,7 @@ class Router:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._turned_at = monotonic()
+        self._history = Yielding(HISTORY_RESTS_FOR)
 
     async def live(self) -> str | None:
         """A liveness check: the loop turned within the last minute."""
@@ -55,7 +62,7 @@ class Router:
         while not stopping.is_set():
             self._turned_at = monotonic()
             try:
-                if not await self.route_once():
+                if not (await self._route_news() + await self._route_history()):
                     await pause(stopping, IDLE_SECONDS)
             except RetryLater as exc:
                 logger.warning("router_waits", detail=str(exc))
@@ -63,7 +70,21 @@ class Router:
 
     async def route_once(self) -> int:
         """Route what is there, at most one round of it. The answer is how many requests were served."""
-        return await self._switch_sources() + await self._route()
+        return await self._switch_sources() + await self._route(NEWS) + await self._route(HISTORY)
+
+    async def _route_news(self) -> int:
+        routed = await self._switch_sources() + await self._route(NEWS)
+        if routed:
+            self._history.others_worked()
+        return routed
+
+    async def _route_history(self) -> int:
+        if self._history.rests_for_seconds():
+            return 0
+        began = monotonic()
+        routed = await self._route(HISTORY if self._history.is_alone else HISTORY_BESIDE_NEWS)
+        self._history.worked(monotonic() - began)
+        return routed
 
     async def _switch_sources(self) -> int:
         """Take sources as live whose marks have all been read. Everything read before is routed first, so that the
@@ -87,9 +108,9 @@ class Router:
                 failpoint("router.switched")
         return switched
 
-    async def _route(self) -> int:
+    async def _route(self, at_once: Mapping[Lane, int]) -> int:
         async with self._database.transaction() as connection:
-            taken = [one for lane, most in AT_ONCE.items() for one in await requests.take(connection, lane, most)]
+            taken = [one for lane, most in at_once.items() for one in await requests.take(connection, lane, most)]
             if not taken:
                 return 0
             failpoint("router.taken")

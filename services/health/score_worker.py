@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,6 +21,7 @@ from libs.common.errors import RetryLater
 from libs.common.failpoints import failpoint
 from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
 from libs.common.runtime import pause
+from libs.common.yielding import Yielding
 from services.health.conclusion import Circumstances, Conclusion, Remembered, comparison_for, conclude
 from services.health.domain import Activity, Assessment, Rulebook, Standing, assess, day_of
 from services.health.store import account_facts, accounts, dirty, roll_up, schedule
@@ -46,9 +47,16 @@ SHARES = {Cause.URGENT: 8, Cause.NEWS: 5, Cause.TIME: 4, Cause.IMPORT: 3}
 ticket. What one does not need goes to the others, in this order. Few, since whoever comes after a round has begun waits
 for its end."""
 ROUND = sum(SHARES.values())
+NEWS = frozenset({Cause.URGENT, Cause.NEWS, Cause.TIME})
+HISTORY = frozenset({Cause.IMPORT})
+"""Scored in rounds of its own, beside those of news, which would else wait for its accounts: they are the expensive
+ones, each with all of its days."""
+HISTORY_RESTS_FOR = 3.0
+"""Times as long as a round of it took, while there is news."""
 SIDE_BY_SIDE = 4
 """Accounts that one process scores at the same time: most of a scoring is waiting for the database."""
 IDLE_SECONDS = 0.05
+HISTORY_IDLE_SECONDS = 0.25
 BACK_OFF_SECONDS = 0.5
 LIVE_SECONDS = 60.0
 FAILED_RESTS_FOR = timedelta(minutes=1)
@@ -88,40 +96,72 @@ class ScoreWorker:
         self._clock = clock
         self._rules = rules
         self._pace = pace
-        self._turned_at = monotonic()
+        self._turned_at = {NEWS: monotonic(), HISTORY: monotonic()}
+        self._history = Yielding(HISTORY_RESTS_FOR)
         self._rests_until = {Cause.NEWS: 0.0, Cause.IMPORT: 0.0}
         self._tries: dict[AccountKey, int] = {}
         self._activity_digest = _digest_of(rules.model.activity)
 
     async def live(self) -> str | None:
-        """A liveness check: the loop turned within the last minute."""
-        idle = monotonic() - self._turned_at
+        """A liveness check: both loops turned within the last minute."""
+        idle = monotonic() - min(self._turned_at.values())
         return f"the score worker has not turned for {idle:.0f} s" if idle > LIVE_SECONDS else None
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until ``stopping`` is set; scorings in hand are finished first, and a lost database is waited for."""
+        await asyncio.gather(
+            self._run(stopping, NEWS, self._score_news, IDLE_SECONDS),
+            self._run(stopping, HISTORY, self._score_history, HISTORY_IDLE_SECONDS),
+        )
+
+    async def _run(
+        self,
+        stopping: asyncio.Event,
+        causes: frozenset[Cause],
+        score_some: Callable[[], Awaitable[int]],
+        idle_seconds: float,
+    ) -> None:
         while not stopping.is_set():
-            self._turned_at = monotonic()
+            self._turned_at[causes] = monotonic()
             try:
-                if not await self.score_round():
-                    await pause(stopping, IDLE_SECONDS)
+                if not await score_some():
+                    await pause(stopping, idle_seconds)
             except RetryLater as exc:
                 logger.warning("score_worker_waits", detail=str(exc))
                 await pause(stopping, BACK_OFF_SECONDS)
 
-    async def score_round(self) -> int:
-        """Score what is due now, at most one round of it. The answer is how many accounts were scored.
+    async def _score_news(self) -> int:
+        scored = await self.score_round(NEWS)
+        if scored:
+            self._history.others_worked()
+        return scored
+
+    async def _score_history(self) -> int:
+        if self._history.rests_for_seconds():
+            return 0
+        began = monotonic()
+        if self._history.is_alone:
+            return await self.score_round(HISTORY)
+        scored = await self.score_round(HISTORY, most=SHARES[Cause.IMPORT], side_by_side=1)
+        self._history.worked(monotonic() - began)
+        return scored
+
+    async def score_round(
+        self, causes: frozenset[Cause] = NEWS | HISTORY, most: int = ROUND, side_by_side: int = SIDE_BY_SIDE
+    ) -> int:
+        """Score what is due now for one of these causes, at most one round of it. The answer is how many accounts were
+        scored.
 
         Raises RetryLater when the database does not answer; what was not committed is still due.
         """
         async with self._database.transaction() as connection:
             reached = await schedule.frontier(connection, self._clock.now())
-            candidates = await self._candidates(connection, reached)
-        turn, began = asyncio.Semaphore(SIDE_BY_SIDE), monotonic()
+            candidates = (await self._candidates(connection, reached, causes))[:most]
+        turn, began = asyncio.Semaphore(side_by_side), monotonic()
 
         async def in_turn(candidate: Candidate) -> bool:
             async with turn:
-                self._turned_at = monotonic()
+                self._turned_at[HISTORY if candidate.cause in HISTORY else NEWS] = monotonic()
                 return await self._score_or_set_aside(candidate, reached)
 
         outcomes = await asyncio.gather(*(in_turn(one) for one in candidates), return_exceptions=True)
@@ -138,7 +178,9 @@ class ScoreWorker:
                 rest = took * count / len(scored) * self._pace.usage_rests_for
                 self._rests_until[cause] = monotonic() + min(rest, self._pace.usage_rests_most.total_seconds())
 
-    async def _candidates(self, connection: AsyncConnection, reached: Frontier) -> list[Candidate]:
+    async def _candidates(
+        self, connection: AsyncConnection, reached: Frontier, causes: frozenset[Cause]
+    ) -> list[Candidate]:
         """The accounts of a round: of each cause its share, then what is left of the round."""
         waiting: dict[Cause, Sequence[AccountKey]] = {cause: () for cause in Cause}
         now = monotonic()
@@ -147,13 +189,14 @@ class ScoreWorker:
             settles = self._pace.urgent_settles if lane is Lane.URGENT else self._pace.news_settles
             return await schedule.with_news(connection, lane, as_of, settles, ROUND)
 
-        if reached.live is not None:
+        if causes >= NEWS and reached.live is not None:
             waiting[Cause.URGENT] = await with_news(Lane.URGENT, reached.live)
             if now >= self._rests_until[Cause.NEWS]:
                 waiting[Cause.NEWS] = await with_news(Lane.LIVE, reached.live)
         if reached.everything is not None:
-            waiting[Cause.TIME] = await schedule.due(connection, reached.everything, ROUND)
-            if now >= self._rests_until[Cause.IMPORT]:
+            if causes >= NEWS:
+                waiting[Cause.TIME] = await schedule.due(connection, reached.everything, ROUND)
+            if causes >= HISTORY and now >= self._rests_until[Cause.IMPORT]:
                 waiting[Cause.IMPORT] = [
                     *await with_news(Lane.BASELINE, reached.everything),
                     *await with_news(Lane.IMPORT, reached.everything),

@@ -23,6 +23,7 @@ from libs.common.testing import eventually
 from libs.common.topics import PARTITIONS, Topic, partition_of
 from tests.contracts.log_engines import Engine, FragileEngine
 
+OTHER = Topic.TELEMETRY_IMPORT
 TOPIC = Topic.HEALTH
 FIRST = TopicPartition(TOPIC, 0)
 ALL = list(range(PARTITIONS))
@@ -145,6 +146,29 @@ async def process(*arguments: str) -> AsyncIterator[Process]:
 
 
 # --- append ---
+
+
+async def test_topics_can_be_left_alone_for_a_while_or_read_a_little_at_a_time(engine: Engine) -> None:
+    log = await engine.client()
+    ends = await log.ends([TOPIC, OTHER])
+
+    async def from_now(source: TopicPartition) -> int:
+        return ends[source]
+
+    await log.append(TOPIC, numbered(30), partition=0)
+    await log.append(OTHER, numbered(30), partition=0)
+    async with log.subscribe("group", [TOPIC, OTHER], from_now) as subscription:
+        news = 0
+        while news < 30:
+            batch = await subscription.next_batch(10, 10, {OTHER: 0})
+            assert batch is not None
+            assert batch.source == FIRST
+            news += len(batch.records)
+        assert await subscription.next_batch(10, 0.3, {OTHER: 0}) is None
+        little = await subscription.next_batch(10, 10, {OTHER: 3})
+        assert little is not None
+        assert (little.source.topic, len(little.records)) == (OTHER, 3)
+        assert values(await read(subscription, 27)) == [one.value for one in numbered(30)[3:]]
 
 
 async def test_what_append_returned_for_is_there_for_another_client(engine: Engine) -> None:

@@ -15,7 +15,7 @@ from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from libs.common.errors import PositionLost, RetryLater
-from libs.common.event_log import Batch, StartAt, TopicPartition
+from libs.common.event_log import ALL_OF_EACH, Batch, StartAt, TopicPartition
 from libs.common.event_log_kafka.access import KafkaAccess
 from libs.common.event_log_kafka.client import DEADLINE_SECONDS, REQUEST_SECONDS, hang_up
 from libs.common.event_log_kafka.commits import Commits
@@ -56,6 +56,10 @@ class _Owned:
     heard: int | None = None
     paused_until: float = 0.0
     served: int = 0
+
+
+def _most(owned: _Owned, max_records: int, most_of: Mapping[Topic, int]) -> int:
+    return min(max_records, most_of.get(owned.source.topic, max_records))
 
 
 def make_consumer(arguments: Mapping[str, Any], name: str) -> AIOKafkaConsumer:
@@ -136,17 +140,20 @@ class KafkaSubscription:
     def owned(self) -> frozenset[TopicPartition]:
         return frozenset(self._owned)
 
-    async def next_batch(self, max_records: int, timeout_seconds: float) -> Batch | None:
+    async def next_batch(
+        self, max_records: int, timeout_seconds: float, most_of: Mapping[Topic, int] = ALL_OF_EACH
+    ) -> Batch | None:
         deadline = monotonic() + timeout_seconds
         await asyncio.sleep(0)  # as long as there is something to take nothing below waits, and the fetching must go on
         while True:
             await self._keep_up()
-            for owned in self._in_turn():
-                if (batch := await self._take(owned, max_records)) is not None:
+            ready = self._in_turn(most_of)
+            for owned in ready:
+                if (batch := await self._take(owned, _most(owned, max_records, most_of))) is not None:
                     return batch
             if (seconds := deadline - monotonic()) <= 0:
                 return None
-            if (batch := await self._wait(min(seconds, WAIT_SECONDS), max_records)) is not None:
+            if (batch := await self._wait(ready, min(seconds, WAIT_SECONDS), max_records, most_of)) is not None:
                 return batch
 
     def rewind(self, source: TopicPartition, position: int, pause_seconds: float) -> None:
@@ -230,14 +237,18 @@ class KafkaSubscription:
 
     # --- reading ---
 
-    def _in_turn(self) -> Sequence[_Owned]:
+    def _in_turn(self, most_of: Mapping[Topic, int]) -> Sequence[_Owned]:
         """The partition that has waited longest first, of the topic whose turn it is."""
-        ready = [owned for owned in self._owned.values() if not owned.paused_until]
+        ready = [
+            owned for owned in self._owned.values() if not owned.paused_until and most_of.get(owned.source.topic, 1)
+        ]
         return sorted(ready, key=lambda owned: (self._turns.of(owned.source.topic), owned.served))
 
-    async def _wait(self, seconds: float, max_records: int) -> Batch | None:
-        """Until something comes for anybody."""
-        ready = {owned.on_kafka: owned for owned in self._owned.values() if not owned.paused_until}
+    async def _wait(
+        self, in_turn: Sequence[_Owned], seconds: float, max_records: int, most_of: Mapping[Topic, int]
+    ) -> Batch | None:
+        """Until something comes for one of these."""
+        ready = {owned.on_kafka: owned for owned in in_turn}
         if not ready:
             await asyncio.sleep(seconds)
             return None
@@ -249,7 +260,8 @@ class KafkaSubscription:
             raise RetryLater(f"the event log's Kafka cannot be read: {exc!r}") from exc
         else:
             for partition, records in arrived.items():  # one, because one record was asked for
-                return await self._take(ready[partition], max_records, records)
+                owned = ready[partition]
+                return await self._take(owned, _most(owned, max_records, most_of), records)
         return None
 
     async def _take(self, owned: _Owned, max_records: int, first: Sequence[ConsumerRecord] = ()) -> Batch | None:

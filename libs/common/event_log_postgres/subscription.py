@@ -12,7 +12,7 @@ from types import MappingProxyType
 import msgspec
 
 from libs.common.errors import PositionLost, RetryLater
-from libs.common.event_log import Batch, ReadRecord, StartAt, TopicPartition
+from libs.common.event_log import ALL_OF_EACH, Batch, ReadRecord, StartAt, TopicPartition
 from libs.common.event_log_postgres.session import LogSession
 from libs.common.observability import get_logger
 from libs.common.sharing import Sharing
@@ -96,7 +96,9 @@ class PostgresSubscription:
     def owned(self) -> frozenset[TopicPartition]:
         return frozenset(self._owned)
 
-    async def next_batch(self, max_records: int, timeout_seconds: float) -> Batch | None:
+    async def next_batch(
+        self, max_records: int, timeout_seconds: float, most_of: Mapping[Topic, int] = ALL_OF_EACH
+    ) -> Batch | None:
         deadline = monotonic() + timeout_seconds
         while True:
             now = monotonic()
@@ -108,9 +110,9 @@ class PostgresSubscription:
                 await self._note_positions()
             if now >= self._next_poll:
                 await self._poll()
-            chosen = self._whose_turn()
+            chosen = self._whose_turn(most_of)
             if chosen is not None:
-                return await self._fetch(chosen, max_records)
+                return await self._fetch(chosen, min(max_records, most_of.get(chosen.source.topic, max_records)))
             if (now := monotonic()) >= deadline:
                 return None
             await asyncio.sleep(max(min(self._next_poll, deadline) - now, 0))
@@ -173,10 +175,10 @@ class PostgresSubscription:
             self._poll_interval = min(self._poll_interval * 1.5, SLOWEST_POLL_SECONDS)
         self._next_poll = now + self._poll_interval
 
-    def _whose_turn(self) -> _Owned | None:
+    def _whose_turn(self, most_of: Mapping[Topic, int]) -> _Owned | None:
         """The partition with news that has waited longest, of the topic whose turn it is."""
         now = monotonic()
-        ready = [owned for owned in self._owned.values() if owned.has_news(now)]
+        ready = [owned for owned in self._owned.values() if owned.has_news(now) and most_of.get(owned.source.topic, 1)]
         if not ready:
             return None
         chosen = min(ready, key=lambda owned: (self._turns.of(owned.source.topic), owned.served))

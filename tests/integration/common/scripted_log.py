@@ -10,7 +10,7 @@ from datetime import datetime
 
 from libs.common.clock import wall_now
 from libs.common.errors import RetryLater
-from libs.common.event_log import Batch, Record, StartAt, TopicPartition
+from libs.common.event_log import ALL_OF_EACH, Batch, Record, StartAt, TopicPartition
 from libs.common.topics import PARTITIONS, Topic
 
 
@@ -80,7 +80,9 @@ class ScriptedLog:
     def owned(self) -> frozenset[TopicPartition]:
         return frozenset(self._sources)
 
-    async def next_batch(self, max_records: int, timeout_seconds: float) -> Batch | None:
+    async def next_batch(
+        self, max_records: int, timeout_seconds: float, most_of: Mapping[Topic, int] = ALL_OF_EACH
+    ) -> Batch | None:
         if self.script and not self.silent:
             return self.script.popleft()
         if not self.script:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from libs.common.burial import ONLY_GROUP
 from libs.common.consumer import Consumer, handles
 from libs.common.db import AsyncConnection, text
 from libs.common.errors import NotStarted, RetryLater
-from libs.common.event_log import Batch, ReadRecord, Record, TopicPartition
+from libs.common.event_log import ALL_OF_EACH, Batch, ReadRecord, Record, TopicPartition
 from libs.common.events import AccountWentSilent, Event, TelemetryReceived, TouchCancelled, encode
 from libs.common.progress import Patience
 from libs.common.received import BREAKER_LIMIT
@@ -211,7 +211,9 @@ class LosesItsSession(ScriptedLog):
 
     lost = False
 
-    async def next_batch(self, max_records: int, timeout_seconds: float) -> Batch | None:
+    async def next_batch(
+        self, max_records: int, timeout_seconds: float, most_of: Mapping[Topic, int] = ALL_OF_EACH
+    ) -> Batch | None:
         if self.rewound and not self.lost:
             self.lost = True
             self.script.clear()
