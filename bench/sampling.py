@@ -1,5 +1,5 @@
-"""Where a process spends its CPU time, looked at in each millisecond of it: by a signal, so that neither waiting nor
-other processes count, and what is written in C counts for the function of Python that called it."""
+"""Where a process spends its CPU time, looked at once in so much of it: by a signal, so that neither waiting nor other
+processes count, and what is written in C counts for the function of Python that called it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from types import FrameType
 import msgspec
 
 EVERY_SECONDS = 0.001
+"""Of CPU time; as often as the kernel's clock ticks, where that is less often."""
 
 
 class Sampled(msgspec.Struct):

@@ -171,6 +171,9 @@ class _AtOnce:
         self._flush()
         self._transport.close()
 
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
     def _flush(self) -> None:
         data = b"".join(self._pieces)
         self._pieces.clear()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from libs.common.events import TelemetryKind
 from services.ingest.domain.calls import Scalar, identifier
@@ -18,7 +20,7 @@ class AccountNames:
     properties: tuple[str, ...] = ("account_id", "company_id", "org_id")
 
 
-class Resolved(NamedTuple):
+class Resolved(msgspec.Struct, frozen=True):
     """``rule`` says where the account was found; both are None when the event names none."""
 
     account_id: str | None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+
+import msgspec
 
 from services.ingest.domain.calls import Scalar
 
@@ -22,7 +23,7 @@ CORRECTED = ("skew_corrected",)
 IN_FUTURE = ("timestamp_in_future",)
 
 
-class Dated(NamedTuple):
+class Dated(msgspec.Struct, frozen=True):
     """``flags`` say what was done to the client's own time."""
 
     occurred_at: datetime
