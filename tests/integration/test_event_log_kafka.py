@@ -23,6 +23,7 @@ from libs.common.event_log_kafka.access import KafkaAccess, brokers_of
 from libs.common.event_log_kafka.batch import BATCH_BYTES
 from libs.common.event_log_kafka.topics import create_topics
 from libs.common.event_log_open import event_log
+from libs.common.observability import REGISTRY
 from libs.common.testing import eventually
 from libs.common.topics import PARTITIONS, Topic
 from tests.conftest import TestDatabase
@@ -187,6 +188,19 @@ async def test_concurrent_appends_travel_together(engine: KafkaEngine, kafka: Em
     batches = stored(kafka, engine, TopicPartition(TOPIC, 6))[before:]
     assert len(batches) <= 5
     assert [one.value for batch in batches for one in batch] == [str(n).encode() for n in range(300)]
+
+
+async def test_what_waits_for_all_partitions_travels_in_one_request(engine: KafkaEngine) -> None:
+    log = await engine.client()
+    await log.append(TOPIC, [Record(b"", b"warm")], partition=0)
+    before = waves()
+    calls = [log.append(TOPIC, [Record(b"", b"value")], partition=number % PARTITIONS) for number in range(300)]
+    await asyncio.gather(*calls)
+    assert waves() - before <= 3, "leaders were not known of all partitions, and some came while a wave was on its way"
+
+
+def waves() -> float:
+    return REGISTRY.get_sample_value("kizashi_log_append_seconds_count") or 0.0
 
 
 async def test_a_call_larger_than_a_batch_arrives_in_its_order(engine: KafkaEngine) -> None:
