@@ -92,9 +92,8 @@ class Stage:
             "KIZASHI_LOG_URL": self.log_url,
             "KIZASHI_CONFIG_DIR": str(ROOT / "config"),
             "KIZASHI_LOGGING_LEVEL": "warning",
-            # How much it can take is what is measured.
+            # How much it can take is what is measured. Of history it takes what it takes by default.
             "KIZASHI_INGEST_KEY_EVENTS_PER_S": "0",
-            "KIZASHI_INGEST_KEY_IMPORT_EVENTS_PER_S": "0",
         }
 
     async def start(

@@ -8,8 +8,8 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
-from time import monotonic
+from datetime import datetime, timedelta
+from time import monotonic, perf_counter
 from typing import Any
 
 import aiohttp
@@ -37,7 +37,8 @@ def account_ids(count: int) -> list[str]:
 @dataclass
 class Product:
     """One source of events. ``accepted`` counts those that were answered with 200; ``ticketed`` has the moment of that
-    answer for each account with a ticket, one ticket each."""
+    answer for each account with a ticket, one ticket each; ``answered`` when each answer came and how long it
+    took, but for those to imports."""
 
     http: aiohttp.ClientSession
     url: str
@@ -46,6 +47,7 @@ class Product:
     seed: int = 1
     accepted: int = 0
     ticketed: dict[str, datetime] = field(default_factory=dict)
+    answered: list[tuple[datetime, timedelta]] = field(default_factory=list)
     _sent: int = 0
 
     async def introduce(self) -> None:
@@ -101,12 +103,20 @@ class Product:
             **fields,
         }
 
-    async def post(self, path: str, body: Mapping[str, Any], events: int) -> None:
-        """Raises NotMeasured for any answer but 200."""
-        async with self.http.post(f"{self.url}{path}", data=json.dumps(body).encode()) as answer:
-            said = await answer.read()
-            if answer.status != 200 or said != b'{"success":true}':
-                raise NotMeasured(f"ingest answered {answer.status} {said[:200].decode(errors='replace')}")
+    async def post(self, path: str, body: Mapping[str, Any], events: int, of_history: bool = False) -> None:
+        """Raises NotMeasured for any answer but 200, or 429 to an import, which comes back when it is told to."""
+        data = json.dumps(body).encode()
+        while True:
+            began = perf_counter()
+            async with self.http.post(f"{self.url}{path}", data=data) as answer:
+                said = await answer.read()
+            if answer.status != 429 or not of_history:
+                break
+            await asyncio.sleep(int(answer.headers["retry-after"]))
+        if answer.status != 200 or said != b'{"success":true}':
+            raise NotMeasured(f"ingest answered {answer.status} {said[:200].decode(errors='replace')}")
+        if not of_history:
+            self.answered.append((wall_now(), timedelta(seconds=perf_counter() - began)))
         self.accepted += events
 
 

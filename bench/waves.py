@@ -1,4 +1,5 @@
-"""News while a wave goes over the accounts: a backfill of history, and midnight, when every account is due.
+"""News while a wave goes over the accounts: a backfill of history, as fast as its quota lets it in, and midnight, when
+every account is due.
 
 The same light load with tickets three times, alone and during each wave: from the answer 200 to the commit of the lower
 score. Midnight is made harder than it is: accounts are spread over the hour that follows it, and that hour passes at
@@ -75,15 +76,23 @@ class Scene:
         accepted = self.customer.ticketed
         return {accepted[account]: lowered[account] - accepted[account] for account in accounts}
 
-    async def news_while(self, goes_on: Callable[[], Awaitable[bool]]) -> list[timedelta]:
-        """The same of the tickets that were accepted before the wave was over. Raises NotMeasured when those are too
-        few."""
+    async def news_while(self, goes_on: Callable[[], Awaitable[bool]]) -> News:
+        """The same of what was accepted before the wave was over. Raises NotMeasured when those are too few."""
+        self.customer.answered.clear()
         async with _watched(goes_on) as wave:
             took = await self.news()
         during = [long for accepted_at, long in took.items() if accepted_at <= wave.seen_at]
         if len(during) < TICKETS_AT_LEAST:
             raise NotMeasured(f"The wave was over after {len(during)} tickets: too small for this machine.")
-        return during
+        return News(during, [long for at, long in self.customer.answered if at <= wave.seen_at])
+
+
+@dataclass(frozen=True)
+class News:
+    """How long each ticket took to its score, and each request of the live load to its answer."""
+
+    scored: list[timedelta]
+    answered: list[timedelta]
 
 
 @dataclass
@@ -125,17 +134,23 @@ async def run(stage_engine: str, size: Size) -> Measured:
             scene = Scene(here, live, clock_file, size.wave_seconds, list(accounts))
             await live.introduce()
             await here.until_scored(live.accepted, READY_SECONDS)
-            alone = list((await scene.news()).values())
+            live.answered.clear()
+            alone = News(list((await scene.news()).values()), [long for _, long in live.answered])
             in_backfill = await _during_a_backfill(scene, size.backfill_events)
             at_midnight, scored_per_s = await _during_midnight(scene, midnight, size.wave_accounts)
-    name = "live_accepted_to_scored"
+    scored, answered = "live_accepted_to_scored", "live_answer"
     found = {
-        **latencies(name, alone),
-        **latencies(f"{name}_during_backfill", in_backfill),
-        **latencies(f"{name}_during_midnight", at_midnight),
+        **latencies(scored, alone.scored),
+        **latencies(f"{scored}_during_backfill", in_backfill.scored),
+        **latencies(f"{scored}_during_midnight", at_midnight.scored),
+        **latencies(answered, alone.answered),
+        **latencies(f"{answered}_during_backfill", in_backfill.answered),
     }
-    waves = [f"{name}_during_{wave}" for wave in ("backfill", "midnight")]
-    ratios = {f"{wave}_p99_over_alone": found[f"{wave}_p99_ms"] / found[f"{name}_p99_ms"] for wave in waves}
+    waves = [(scored, "backfill"), (scored, "midnight"), (answered, "backfill")]
+    ratios = {
+        f"{name}_during_{wave}_p99_over_alone": found[f"{name}_during_{wave}_p99_ms"] / found[f"{name}_p99_ms"]
+        for name, wave in waves
+    }
     return {**found, **ratios, "midnight_scored_accounts_per_s": scored_per_s}
 
 
@@ -147,7 +162,7 @@ def _let_it_be(clock_file: Path, moment: datetime) -> None:
 # --- the backfill ---
 
 
-async def _during_a_backfill(scene: Scene, events: int) -> list[timedelta]:
+async def _during_a_backfill(scene: Scene, events: int) -> News:
     tell(f"news during a backfill of {events} events")
     importing = asyncio.create_task(_import(scene, events), name="import")
 
@@ -175,7 +190,7 @@ async def _import(scene: Scene, events: int) -> None:
 
     async def send(calls: list[dict[str, Any]]) -> None:
         try:
-            await scene.customer.post("/v1/import", {"batch": calls}, len(calls))
+            await scene.customer.post("/v1/import", {"batch": calls}, len(calls), of_history=True)
         finally:
             turn.release()
 
@@ -200,7 +215,7 @@ def _used(customer: Product, account: str, luck: random.Random, until: datetime)
 # --- midnight ---
 
 
-async def _during_midnight(scene: Scene, midnight: datetime, accounts: int) -> tuple[list[timedelta], float]:
+async def _during_midnight(scene: Scene, midnight: datetime, accounts: int) -> tuple[News, float]:
     """The latencies, and how many accounts were scored a second meanwhile."""
     here, customer = scene.here, scene.customer
     luck, pattern = random.Random(4), "pattern"  # noqa: S311 - no secret

@@ -16,6 +16,8 @@ logger = get_logger(__name__)
 
 BURST_SECONDS = 10
 """Of its quota that a key may send at once after a rest: SDKs send in batches, and after an outage all they kept."""
+HISTORY_BURST_SECONDS = 3
+"""The same of history: whoever imports has no backlog, and all at once it would delay what is sent live."""
 LONGEST_WAIT_SECONDS = 300
 """What clients obey of a Retry-After."""
 TELL_EVERY_SECONDS = 60.0
@@ -41,6 +43,10 @@ class _Place(NamedTuple):
     def lane(self) -> str:
         return "import" if self.historical else "live"
 
+    @property
+    def burst_seconds(self) -> float:
+        return HISTORY_BURST_SECONDS if self.historical else BURST_SECONDS
+
 
 @dataclass(slots=True)
 class _Bucket:
@@ -51,10 +57,9 @@ class _Bucket:
     told_at: float = -math.inf
     refused: int = 0
 
-    def fill(self, events_per_s: int, now: float) -> float:
+    def fill(self, events_per_s: int, burst_seconds: float, now: float) -> float:
         """The level now. The quota may be another than the last time."""
-        full = events_per_s * BURST_SECONDS
-        self.level = min(self.level + events_per_s * (now - self.at), full)
+        self.level = min(self.level + events_per_s * (now - self.at), events_per_s * burst_seconds)
         self.at = now
         return self.level
 
@@ -92,7 +97,7 @@ class Quotas:
         return owner.events_per_s or (self._import_events_per_s if historical else self._live_events_per_s)
 
     def _check(self, owner: KeyOwner, place: _Place, bucket: _Bucket, quota: int) -> None:
-        level = bucket.fill(quota, self._now())
+        level = bucket.fill(quota, place.burst_seconds, self._now())
         if level > 0:
             return
         bucket.refused += 1
@@ -117,7 +122,7 @@ class Quotas:
                 for one, bucket in self._buckets.items()
                 if bucket.level < 0 or now - bucket.at < BURST_SECONDS
             }
-        bucket = self._buckets[place] = _Bucket(level=quota * BURST_SECONDS, at=now)
+        bucket = self._buckets[place] = _Bucket(level=quota * place.burst_seconds, at=now)
         return bucket
 
     def _tell(self, owner: KeyOwner, place: _Place, bucket: _Bucket, quota: int) -> None:

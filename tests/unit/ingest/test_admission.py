@@ -28,7 +28,7 @@ from services.ingest.pressure import (
     Refusals,
     most_of_a_request,
 )
-from services.ingest.quotas import BURST_SECONDS, OverQuota, Quotas
+from services.ingest.quotas import BURST_SECONDS, HISTORY_BURST_SECONDS, OverQuota, Quotas
 from services.ingest.write_keys import KeyOwner
 from tests.unit.ingest.conftest import arrival
 
@@ -134,9 +134,9 @@ def test_keys_and_lanes_have_buckets_of_their_own(quotas: Quotas) -> None:
 def test_a_keys_own_quota_goes_before_the_installations(time: Time) -> None:
     generous = KeyOwner(workspace=1, source=7, key_id="generous", events_per_s=1000)
     for installation in (Quotas(QUOTA, QUOTA, time), Quotas(0, 0, time)):
-        for historical in (False, True):
-            installation.take(SLOW, BURST_SECONDS, historical)
-            installation.take(generous, 1000 * BURST_SECONDS - 1, historical)
+        for historical, burst_seconds in ((False, BURST_SECONDS), (True, HISTORY_BURST_SECONDS)):
+            installation.take(SLOW, burst_seconds, historical)
+            installation.take(generous, 1000 * burst_seconds - 1, historical)
             assert is_over(installation, SLOW, historical)
             assert not is_over(installation, generous, historical)
 
