@@ -92,10 +92,13 @@ def _go_on(plan: Plan, old: Journal, manner: Manner, to: Destination) -> int:
 
 
 def _send_rows(plan: Plan, journal: Journal, manner: Manner, to: Destination, *, asks: bool) -> int:
+    asyncio.run(_check(to))
+    if asks and plan.columns.guessed and not manner.yes and not manner.wants_json and _somebody_is_there():
+        _confirm(f"Send it to {to.name}?")
     stopped: str | None = None
     status = 0
     try:
-        asyncio.run(_run(plan, journal, manner, to, asks))
+        asyncio.run(_run(plan, journal, manner, to))
     except Stopped as exc:
         stopped, status = exc.message, exc.exit_code
     except KeyboardInterrupt:
@@ -112,12 +115,15 @@ def _send_rows(plan: Plan, journal: Journal, manner: Manner, to: Destination, *,
     return 1 if journal.refused else 0
 
 
-async def _run(plan: Plan, journal: Journal, manner: Manner, to: Destination, asks: bool) -> None:
+async def _check(to: Destination) -> None:
+    """Raises Misused."""
+    async with aclosing(Sender(to.url, to.write_key, patience_seconds=0)) as sender:
+        await sender.check()
+
+
+async def _run(plan: Plan, journal: Journal, manner: Manner, to: Destination) -> None:
     """Raises Stopped."""
     async with aclosing(Sender(to.url, to.write_key, manner.patience_seconds)) as sender:
-        await sender.check()
-        if asks and plan.columns.guessed and not manner.yes and not manner.wants_json and _somebody_is_there():
-            _confirm(f"Send it to {to.name}?")
         with (
             closing(Rejects(manner.rejects, journal.rejects_bytes)) as rejects,
             words.progress(plan, not manner.wants_json) as bar,

@@ -61,7 +61,9 @@ class Delimiter(click.ParamType[str]):
 
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--kind", type=click.Choice([*Kind]), help="What each row is; else its columns say it.")
+@click.option(
+    "--kind", type=click.Choice([one.value for one in Kind]), help="What each row is; else its columns say it."
+)
 @click.option("--source", metavar="ID|NAME", help="The source to send it to; needs an API key of the scope admin.")
 @click.option("--write-key", metavar="KEY", help=f"One of the source's write keys; else {WRITE_KEY_VARIABLE}.")
 @click.option("--map", "said", metavar='"COLUMN=TARGET"', type=Said(), multiple=True, help="Can be repeated.")

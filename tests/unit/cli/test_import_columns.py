@@ -129,7 +129,7 @@ def test_an_accounts_row_is_news_when_it_says_something_else(file: Path) -> None
 
 def test_a_dry_run_shows_what_would_be_sent(file: Path, dry_run: DryRun) -> None:
     file.write_text("Company ID,Company\na1,Acme\n,Nobody\n")
-    shown = dry_run("--as-of", "2026-01-31", status=1).stdout
+    shown = dry_run("--kind", "accounts", "--as-of", "2026-01-31", status=1).stdout
     assert "Company ID  account_id   recognised" in shown
     assert "What it says is true as of 2026-01-31T00:00:00Z" in shown
     assert '{"groupId": "a1", "traits": {"name": "Acme"}, "type": "group", "timestamp": "2026-01-31T00:00:00Z"' in shown
