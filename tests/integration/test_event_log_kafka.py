@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +20,10 @@ from libs.common.errors import InvalidEvent, NotStarted, PositionLost, RetryLate
 from libs.common.event_log import MAX_RECORD_BYTES, Batch, EventLog, Record, Subscription, TopicPartition
 from libs.common.event_log_kafka import log as kafka_log
 from libs.common.event_log_kafka.access import KafkaAccess, brokers_of
+from libs.common.event_log_kafka.append import Appender
 from libs.common.event_log_kafka.batch import BATCH_BYTES
+from libs.common.event_log_kafka.client import AGAIN_SECONDS, REQUEST_SECONDS, NotYet
+from libs.common.event_log_kafka.produce import Place
 from libs.common.event_log_kafka.topics import create_topics
 from libs.common.event_log_open import event_log
 from libs.common.observability import REGISTRY
@@ -242,6 +245,31 @@ async def test_what_is_appended_waits_for_a_partition_to_get_its_leader(own_engi
     await create_topics(own_engine.address.url, own_engine.address.kafka, retention_days=7)
     await appending
     assert sum((await log.ends([Topic.TOUCHES_DLQ])).values()) == 1
+
+
+class OnePartitionRefused(Appender):
+    """As by a broker that misses its replicas. One broker alone never does."""
+
+    async def _answers(self, broker: int, batches: Mapping[Place, bytes]) -> Mapping[Place, NotYet | RetryLater | None]:
+        others = {place: data for place, data in batches.items() if place.partition}
+        answers = await super()._answers(broker, others) if others else {}
+        return {place: answers[place] if place.partition else NotYet("not now") for place in batches}
+
+
+async def test_a_partition_that_takes_nothing_delays_no_other_of_its_broker(engine: KafkaEngine) -> None:
+    usual = (await engine.client())._appender  # type: ignore[attr-defined]
+    appender = OnePartitionRefused(usual._arguments, "test", usual._asking)
+    topic, records = engine.name_of(TOPIC), [Record(b"", b"value")]
+    await appender.append(topic, records, 1)
+    refused = asyncio.create_task(appender.append(topic, records, 0))
+    others = 0
+    while not refused.done():
+        await appender.append(topic, records, 1)
+        others += 1
+    with pytest.raises(RetryLater, match="not now"):
+        await refused
+    await appender.close()
+    assert others > 3 * REQUEST_SECONDS / AGAIN_SECONDS, "they waited whenever the broker refused that partition"
 
 
 # --- what Kafka's own tools see ---

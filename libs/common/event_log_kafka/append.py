@@ -14,7 +14,7 @@ from typing import Any
 
 from aiokafka.client import AIOKafkaClient
 
-from libs.common.deadline import Deadline
+from libs.common.deadline import FutureDeadline
 from libs.common.errors import InvalidEvent, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Record
 from libs.common.event_log_kafka.client import AGAIN_SECONDS, DEADLINE_SECONDS, REQUEST_SECONDS, KafkaClient, NotYet
@@ -53,7 +53,7 @@ class Appender:
         self._arguments = arguments
         self._name = name
         self._asking = asking
-        self._deadline = Deadline(DEADLINE_SECONDS)
+        self._deadline = FutureDeadline(DEADLINE_SECONDS)
         self._lanes: dict[Place, Lane] = {}
         self._waiting_bytes = 0
         self._departure: asyncio.TimerHandle | None = None
@@ -89,9 +89,9 @@ class Appender:
         if self._waiting_bytes > MAX_WAITING_BYTES:
             raise RetryLater("the event log has too much to store already")
         self._enqueue(topic, call)
+        self._deadline.watch(call.durable)
         try:
-            with self._deadline:
-                await call.durable
+            await call.durable
         except TimeoutError as exc:
             raise RetryLater("the event log did not take the records in time") from exc
         finally:
@@ -139,8 +139,6 @@ class Appender:
                 answers = await self._answers(broker, {lane.place: parcel.data for lane, parcel in wave})
             for lane, parcel in wave:
                 self._told(lane, parcel, answers[lane.place])
-            if any(lane.leader is None for lane, _ in wave):
-                await asyncio.sleep(AGAIN_SECONDS)
         except asyncio.CancelledError:
             for _, parcel in wave:
                 parcel.fail(RetryLater("the event log was closed"))
@@ -160,19 +158,26 @@ class Appender:
             return dict.fromkeys(batches, NotYet(str(exc) or repr(exc)))
 
     def _told(self, lane: Lane, parcel: Parcel, why_not: NotYet | RetryLater | None) -> None:
-        """What a broker said of a parcel. After a refusal somebody else may lead its partition."""
+        """What a broker said of a parcel. After a refusal somebody else may lead its partition, and it rests, alone:
+        the broker's other partitions go on."""
         if why_not is None:
             lane.arrived()
             parcel.is_durable()
             appended.inc(parcel.records)
             return
         lane.leader = None
+        lane.rests = True
+        asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._go_on, lane)
         if isinstance(why_not, NotYet) and monotonic() - parcel.packed_at < TRIED_SECONDS:
             lane.came_back(parcel)
         else:
             lane.arrived()
             parcel.fail(RetryLater(str(why_not)))
             logger.warning("append_failed", topic=lane.place.topic, partition=lane.place.partition, detail=str(why_not))
+
+    def _go_on(self, lane: Lane) -> None:
+        lane.rests = False
+        self._depart_soon()
 
     # --- leaders ---
 

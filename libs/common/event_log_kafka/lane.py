@@ -78,6 +78,8 @@ class Lane:
         self.place = place
         self.leader: int | None = None
         """The broker that stores this partition first, as far as is known."""
+        self.rests = False
+        """After a refusal, for a moment: nothing is sent, and nobody asked who leads."""
         self.size = 0
         """Bytes that wait."""
         self._pieces: deque[Piece] = deque()
@@ -86,7 +88,7 @@ class Lane:
 
     @property
     def is_ready(self) -> bool:
-        return not self._is_under_way and bool(self._pieces or self._again)
+        return not self._is_under_way and not self.rests and bool(self._pieces or self._again)
 
     def add(self, piece: Piece) -> None:
         self._pieces.append(piece)
