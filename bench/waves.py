@@ -180,7 +180,15 @@ async def _during_a_backfill(scene: Scene, events: int) -> News:
     finally:
         importing.cancel()
     await scene.here.until_scored(scene.customer.accepted, READY_SECONDS)
+    await _check_that_nobody_was_told(scene)
     return took
+
+
+async def _check_that_nobody_was_told(scene: Scene) -> None:
+    """Raises NotMeasured when history has touched or alerted anybody."""
+    for table in ("playbook.touch", "notify.delivery"):
+        if told := await scene.here.ask(f"SELECT count(*) FROM {table} WHERE account_id LIKE 'past-%'"):
+            raise NotMeasured(f"The backfill raised {told} rows of {table}; history raises nothing.")
 
 
 async def _import(scene: Scene, events: int) -> None:

@@ -38,8 +38,6 @@ KEEP_HOUSE_EVERY_SECONDS = 3600.0
 KEEP_HOUSE_SOON_SECONDS = 5.0
 BACKGROUND_BATCH_SIZE = 200
 """Of a topic that lets others go first, while they come: so long they wait at most."""
-BACKGROUND_RESTS_FOR = 3.0
-"""Times as long as a batch of it took: a quarter of the time is its."""
 
 _records = Counter("kizashi_consumer_records_total", "Records by outcome", ["group", "outcome"], registry=REGISTRY)
 _batches = Histogram("kizashi_consumer_batch_seconds", "Time of one batch", ["group"], registry=REGISTRY)
@@ -95,7 +93,7 @@ class Consumer:
         self._timekeeping = timekeeping
         self._batch_size = self._largest_batch = batch_size
         self._background = background
-        self._yielding = Yielding(BACKGROUND_RESTS_FOR)
+        self._yielding = Yielding()
         self._patience = patience
         self._positions = Positions(group, database, log)
         self._marks = Marks()

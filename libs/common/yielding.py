@@ -7,13 +7,15 @@ from collections.abc import Callable
 from time import monotonic
 
 LIVELY_SECONDS = 5.0
+RESTS_FOR = 9.0
+"""A tenth of the time: what comes meanwhile waits as much longer, and no more than that."""
 
 
 class Yielding:
     """While there was other work within the last seconds, this rests for ``rests_for`` times as long as it took, so it
     takes its part of the time and no more. Beside nothing it goes on at once."""
 
-    def __init__(self, rests_for: float, now: Callable[[], float] = monotonic) -> None:
+    def __init__(self, rests_for: float = RESTS_FOR, now: Callable[[], float] = monotonic) -> None:
         self._rests_for = rests_for
         self._now = now
         self._others_at = -math.inf

@@ -29,8 +29,6 @@ HISTORY = {Lane.IMPORT: 500}
 HISTORY_BESIDE_NEWS = {Lane.IMPORT: 100}
 """Requests in one transaction at most. History has transactions of its own, short ones while there is news, and rests
 in between: so a backfill delays no news by more than one of them."""
-HISTORY_RESTS_FOR = 3.0
-"""Times as long as a transaction of it took, while there is news: a quarter of the time is its."""
 IDLE_SECONDS = 0.05
 BACK_OFF_SECONDS = 0.5
 LIVE_SECONDS = 60.0
@@ -50,7 +48,7 @@ class Router:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._turned_at = monotonic()
-        self._history = Yielding(HISTORY_RESTS_FOR)
+        self._history = Yielding()
 
     async def live(self) -> str | None:
         """A liveness check: the loop turned within the last minute."""

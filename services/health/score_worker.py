@@ -51,8 +51,6 @@ NEWS = frozenset({Cause.URGENT, Cause.NEWS, Cause.TIME})
 HISTORY = frozenset({Cause.IMPORT})
 """Scored in rounds of its own, beside those of news, which would else wait for its accounts: they are the expensive
 ones, each with all of its days."""
-HISTORY_RESTS_FOR = 3.0
-"""Times as long as a round of it took, while there is news."""
 SIDE_BY_SIDE = 4
 """Accounts that one process scores at the same time: most of a scoring is waiting for the database."""
 IDLE_SECONDS = 0.05
@@ -97,7 +95,7 @@ class ScoreWorker:
         self._rules = rules
         self._pace = pace
         self._turned_at = {NEWS: monotonic(), HISTORY: monotonic()}
-        self._history = Yielding(HISTORY_RESTS_FOR)
+        self._history = Yielding()
         self._rests_until = {Cause.NEWS: 0.0, Cause.IMPORT: 0.0}
         self._tries: dict[AccountKey, int] = {}
         self._activity_digest = _digest_of(rules.model.activity)
