@@ -14,7 +14,7 @@ from typing import Any
 
 from aiokafka.client import AIOKafkaClient
 
-from libs.common.deadline import FutureDeadline
+from libs.common.deadline import Deadline
 from libs.common.errors import InvalidEvent, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Record
 from libs.common.event_log_kafka.client import AGAIN_SECONDS, DEADLINE_SECONDS, REQUEST_SECONDS, KafkaClient, NotYet
@@ -53,7 +53,7 @@ class Appender:
         self._arguments = arguments
         self._name = name
         self._asking = asking
-        self._deadline = FutureDeadline(DEADLINE_SECONDS)
+        self._deadline = Deadline(DEADLINE_SECONDS)
         self._lanes: dict[Place, Lane] = {}
         self._waiting_bytes = 0
         self._departure: asyncio.TimerHandle | None = None
@@ -89,9 +89,9 @@ class Appender:
         if self._waiting_bytes > MAX_WAITING_BYTES:
             raise RetryLater("the event log has too much to store already")
         self._enqueue(topic, call)
-        self._deadline.watch(call.durable)
         try:
-            await call.durable
+            with self._deadline:
+                await call.durable
         except TimeoutError as exc:
             raise RetryLater("the event log did not take the records in time") from exc
         finally:
