@@ -146,7 +146,8 @@ class _Judge:
         context = call.context or NO_CONTEXT
         account = resolve(
             kind,
-            context_group=self._context.group_id if context.group_id is None else context.group_id,
+            context_group=context.group_id,
+            batch_group=self._context.group_id,
             group=call.group_id,
             properties=properties,
             traits=traits,
@@ -184,11 +185,12 @@ class _Judge:
         )
 
     def _sent(self, call: Call) -> tuple[Scalar, datetime | None]:
-        """The time of sending: the document's, which is written last, else the event's own. In an archive the latter
-        is when it was first sent: that says nothing of a clock of today, and by it all of history would be dated so."""
+        """As written and as read: the document's, which is written last, else the event's own."""
+        if self._arrival.historical:  # an archive was sent long ago: by that, all of its times would become today's
+            return call.sent_at if self._sent_at is None else self._sent_at, None
         if self._sent_at is not None or call.sent_at is None:
             return self._sent_at, self._sent_at_read
-        return call.sent_at, None if self._arrival.historical else read_time(call.sent_at)
+        return call.sent_at, read_time(call.sent_at)
 
     def _traits(self, kind: TelemetryKind, call: Call) -> tuple[dict[str, Any], msgspec.Raw]:
         """The traits to find the company in, and those to keep. A context's traits are the user's: they lie under an

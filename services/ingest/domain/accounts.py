@@ -34,6 +34,7 @@ def resolve(
     kind: TelemetryKind,
     *,
     context_group: object,
+    batch_group: object = None,
     group: Scalar,
     properties: Mapping[str, Any],
     traits: Mapping[str, Any],
@@ -41,11 +42,14 @@ def resolve(
     limit: int,
     subject: Scalar = None,
 ) -> Resolved:
-    """The first match of: the group of a group call, the context's group, the event's group, ``$groups``, a property,
-    the company among the traits, the subject. Raises InvalidEvent when an account's id is too long."""
+    """The first match of: the group of a group call, the context's group, that of the batch's context, the event's
+    group, ``$groups``, a property, the company among the traits, the subject. Raises InvalidEvent when an account's id
+    is too long."""
     if kind is TelemetryKind.GROUP and (found := _account(group, limit)):
         return Resolved(found, "group")
     if context_group is not None and (found := _account(context_group, limit)):
+        return Resolved(found, "context.groupId")
+    if batch_group is not None and (found := _account(batch_group, limit)):
         return Resolved(found, "context.groupId")
     if group is not None and (found := _account(group, limit)):
         return Resolved(found, "groupId")

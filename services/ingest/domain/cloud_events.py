@@ -155,13 +155,14 @@ def _message_id(source: str, event_id: str) -> str:
 
 
 def _properties(read: _CloudEvent) -> msgspec.Raw:
-    """Data that is declared as something else than JSON is not kept. Raises InvalidEvent."""
+    """Data that is declared as something else than JSON, or is something else and not declared, is not kept. Raises
+    InvalidEvent."""
     media_type = _media_type(str(read.datacontenttype or ""))
     if read.data_base64 is not None:
         if len(read.data):
             raise InvalidEvent("data_twice", "A CloudEvent has `data` or `data_base64`, not both.")
         packed = _unpacked(read.data_base64)
-        return _as_object(_json_within(packed)) if _is_json(media_type) else _NONE
+        return _as_object(_json_within(packed)) if _is_json(media_type or _type_of(packed)) else _NONE
     return _as_object(read.data) if _is_json(media_type or "application/json") else _NONE
 
 
@@ -179,6 +180,15 @@ def _unpacked(text: Scalar) -> bytes:
         return base64.b64decode(text if isinstance(text, str) else "?", validate=True)
     except (binascii.Error, ValueError) as exc:
         raise InvalidEvent("invalid_data_base64", f"`data_base64` is not Base64: {exc}.") from exc
+
+
+def _type_of(packed: bytes) -> str:
+    """Of data that is declared as nothing: in this format that means JSON, but bytes may be anything."""
+    try:
+        strictly_else_mended(packed, _anything)
+    except Refused:
+        return "application/octet-stream"
+    return "application/json"
 
 
 def _json_within(packed: bytes) -> msgspec.Raw:

@@ -250,6 +250,9 @@ def test_a_batchs_context_lies_under_each_events_own(take: Accept) -> None:
     identify: dict[str, Any] = {"type": "identify", "userId": "u"}
     assert only(take(track(), context=context)).account_id == "batch"
     assert only(take(track(context={"groupId": "own"}), context=context)).account_id == "own"
+    for blank in ("", " ", None, False):
+        event = only(take(track(context={"groupId": blank}, groupId="events"), context=context))
+        assert (event.account_id, event.account_rule) == ("batch", "context.groupId")
     assert only(take(track(context={"library": {}}), context=context)).account_id == "batch"
     assert bytes(only(take(identify, context=context)).traits) == b'{"plan":"batch"}'
     own = {"traits": {"plan": "own"}}
@@ -330,6 +333,15 @@ def test_an_archive_was_sent_long_ago_which_says_nothing_of_todays_clock() -> No
     event = only(accept(document, arrival(historical=True), Limits(), AccountNames()))
     assert (event.occurred_at, event.flags) == (NOW.replace(year=2025, hour=8), ())
     assert event.sent_at == "2025-03-02T08:00:05Z"
+
+
+@pytest.mark.parametrize("sent", ["2025-03-02T08:00:05Z", "2024-01-01T00:00:00Z", "2099-01-01T00:00:00Z"])
+def test_nor_does_it_when_the_document_says_so(sent: str) -> None:
+    old = track(timestamp="2025-03-02T08:00:00Z", sentAt="2025-03-02T08:00:05Z")
+    document = read_batch(msgspec.json.encode({"batch": [old], "sentAt": sent, "historical": True}))
+    event = only(accept(document, arrival(historical=True), Limits(), AccountNames()))
+    assert (event.occurred_at, event.flags) == (NOW.replace(year=2025, hour=8), ())
+    assert event.sent_at == sent
 
 
 def test_the_original_timestamp_counts_where_it_is_the_only_one(take: Accept) -> None:

@@ -128,7 +128,12 @@ def test_what_is_no_event_is_rejected(event: Any) -> None:
         ({"data_base64": packed(b' {"a":1} '), "datacontenttype": PACKED}, {"a": 1}),
         ({"data_base64": packed(b" [1] "), "datacontenttype": PACKED}, {"data": [1]}),
         ({"data_base64": packed(b'\xef\xbb\xbf{"a\\u0000":NaN}'), "datacontenttype": PACKED}, {"a": None}),
-        ({"data_base64": packed(b'{"a":1}')}, {}),
+        ({"data_base64": packed(b'{"a":1}')}, {"a": 1}),
+        ({"data_base64": packed(b" [1] ")}, {"data": [1]}),
+        ({"data_base64": packed(b"\x00[\x01" * 40)}, {}),
+        ({"data_base64": packed(b"plain words")}, {}),
+        ({"data_base64": packed(b"")}, {}),
+        ({"data_base64": packed(b'{"a":1}'), "datacontenttype": "text/plain"}, {}),
         ({"data_base64": packed(b"\x00\x01"), "datacontenttype": "application/octet-stream"}, {}),
     ],
 )
@@ -146,6 +151,8 @@ def test_data_becomes_properties_when_it_is_json(data: dict[str, Any], propertie
         ({"data_base64": packed(b'{"a":'), "datacontenttype": PACKED}, "invalid_data"),
         ({"data_base64": packed(b""), "datacontenttype": PACKED}, "invalid_data"),
         ({"data_base64": packed(b"[" * 40_000), "datacontenttype": PACKED}, "event_too_deep"),
+        ({"data_base64": packed(b"[" * 33 + b"]" * 33)}, "event_too_deep"),
+        ({"data_base64": packed(b'{"a":1e999}')}, "invalid_properties"),
         ({"data_base64": packed(b'{"a":1e999}'), "datacontenttype": PACKED}, "invalid_properties"),
     ],
 )
