@@ -13,7 +13,7 @@ from time import monotonic
 from libs.common.deadline import Deadline
 from libs.common.errors import RetryLater
 from libs.common.event_log import EventLog, Record
-from libs.common.events import encode
+from libs.common.events import TelemetryReceived, encode
 from libs.common.failpoints import failpoint
 from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
 from libs.common.runtime import pause
@@ -25,6 +25,9 @@ logger = get_logger(__name__)
 
 ASK_AGAIN_SECONDS = 1.0
 """Between two questions to a log of which nothing else is heard."""
+HISTORY_AT_ONCE = 200
+"""Events of history that the log is given at once, and the next when it has those: so what is sent live, which travels
+with whatever waits, waits for no long transaction of an import."""
 LETTER_BYTES = 512 * 1024
 """Of the original bytes in a dead letter; of a larger event the beginning is kept."""
 TOO_MANY = "too_many_events"
@@ -46,6 +49,7 @@ class Publisher:
         """``deadline_seconds`` for an append; a log that is silent for ``silent_seconds`` makes us not ready."""
         self._log = log
         self._deadline = Deadline(deadline_seconds)
+        self._history_deadline = Deadline(deadline_seconds)  # of several appends
         self._silent_seconds = silent_seconds
         self._heard_at: float | None = None
         self._failed_at = -math.inf
@@ -54,21 +58,16 @@ class Publisher:
     async def publish(self, outcome: Outcome, arrival: Arrival) -> None:
         """Raises NotNow when the log does not acknowledge in time; then nobody knows what it holds, so all of it is
         sent again and readers recognise what they have."""
-        topic = Topic.TELEMETRY_IMPORT if arrival.historical else Topic.TELEMETRY
-        appends = []
-        if outcome.accepted:
-            appends.append((topic, [Record(event.key, encode(event)) for event in outcome.accepted]))
-        if outcome.rejected:
-            appends.append((topic.dead_letters, [*_letters(outcome.rejects, arrival), *_surplus(outcome, arrival)]))
-        if not appends:
+        if not (outcome.accepted or outcome.rejected):
             return
         began = monotonic()
         try:
-            with self._deadline:
-                if len(appends) == 1:  # nearly always; gathering would make a task of it
-                    await self._log.append(*appends[0])
-                else:
-                    await asyncio.gather(*(self._log.append(topic, records) for topic, records in appends))
+            if arrival.historical:
+                with self._history_deadline:
+                    await self._append_little_by_little(outcome, arrival)
+            else:
+                with self._deadline:
+                    await self._append_at_once(outcome, arrival)
         except (RetryLater, TimeoutError) as exc:
             self._note_failure()
             logger.warning("append_failed", detail=str(exc) or "deadline")
@@ -78,6 +77,24 @@ class Publisher:
         failpoint("ingest.appended")
         self._note_acknowledgement()
         _count(outcome, "import" if arrival.historical else "live")
+
+    async def _append_at_once(self, outcome: Outcome, arrival: Arrival) -> None:
+        appends = []
+        if outcome.accepted:
+            appends.append((Topic.TELEMETRY, _records(outcome.accepted)))
+        if outcome.rejected:
+            appends.append((Topic.TELEMETRY_DLQ, _all_letters(outcome, arrival)))
+        if len(appends) == 1:  # nearly always; gathering would make a task of it
+            await self._log.append(*appends[0])
+        else:
+            await asyncio.gather(*(self._log.append(topic, records) for topic, records in appends))
+
+    async def _append_little_by_little(self, outcome: Outcome, arrival: Arrival) -> None:
+        for begin in range(0, len(outcome.accepted), HISTORY_AT_ONCE):
+            some = outcome.accepted[begin : begin + HISTORY_AT_ONCE]
+            await self._log.append(Topic.TELEMETRY_IMPORT, _records(some))
+        if outcome.rejected:
+            await self._log.append(Topic.TELEMETRY_IMPORT_DLQ, _all_letters(outcome, arrival))
 
     async def ready(self) -> str | None:
         """A readiness check: the log answered lately, and does not only answer while all appends fail."""
@@ -113,6 +130,14 @@ class Publisher:
         self._failed_at = monotonic()
         if self._failing_since is None:
             self._failing_since = self._failed_at
+
+
+def _records(events: Sequence[TelemetryReceived]) -> list[Record]:
+    return [Record(event.key, encode(event)) for event in events]
+
+
+def _all_letters(outcome: Outcome, arrival: Arrival) -> list[Record]:
+    return [*_letters(outcome.rejects, arrival), *_surplus(outcome, arrival)]
 
 
 def _letters(rejects: Sequence[Reject], arrival: Arrival) -> list[Record]:

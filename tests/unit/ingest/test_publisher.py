@@ -17,7 +17,7 @@ from libs.common.testing import eventually
 from libs.common.topics import PARTITIONS, Topic
 from services.ingest.domain.acceptance import Limits
 from services.ingest.pressure import NotNow
-from services.ingest.publisher import LETTER_BYTES, Publisher
+from services.ingest.publisher import HISTORY_AT_ONCE, LETTER_BYTES, Publisher
 from tests.unit.ingest.conftest import Accept, arrival
 
 
@@ -29,6 +29,7 @@ class MemoryLog:
         self.failing = False
         self.hanging = False
         self.read_only = False
+        self.appends: list[int] = []
 
     async def open(self) -> None: ...
 
@@ -42,6 +43,7 @@ class MemoryLog:
         if self.read_only:
             raise RetryLater("the log's disk is full")
         self.records[topic] += records
+        self.appends.append(len(records))
 
     async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
         await self._answer()
@@ -95,6 +97,24 @@ async def test_events_go_to_their_lane_and_rejects_to_its_dead_letters(
         assert letter.headers["reason"] == b"missing_event"
         assert letter.headers["message_id"] == b"bad"
         assert letter.headers["group"] == b"ingest"
+
+
+async def test_history_goes_to_the_log_little_by_little(publisher: Publisher, log: MemoryLog, take: Accept) -> None:
+    events = [{**GOOD, "messageId": str(n)} for n in range(2 * HISTORY_AT_ONCE + 1)]
+    await publisher.publish(take(*events), arrival(historical=True))
+    assert [decode(record.value).id for record in log.records[Topic.TELEMETRY_IMPORT]] == [
+        str(n) for n in range(len(events))
+    ]
+    assert log.appends == [HISTORY_AT_ONCE, HISTORY_AT_ONCE, 1]
+    await publisher.publish(take(*events), arrival())
+    assert log.appends[3:] == [len(events)]
+
+
+async def test_dead_letters_hold_no_write_key(publisher: Publisher, log: MemoryLog, take: Accept) -> None:
+    outcome = take({**BAD, "writeKey": "kzw_secret"}, {**GOOD, "writeKey": "kzw_secret"}, limits=Limits(events=1))
+    await publisher.publish(outcome, arrival())
+    refused, surplus = (msgspec.json.decode(letter.value) for letter in log.records[Topic.TELEMETRY_DLQ])
+    assert (refused, surplus) == ({**BAD, "writeKey": "…"}, [{**GOOD, "writeKey": "…"}])
 
 
 async def test_surplus_events_travel_many_to_a_letter(publisher: Publisher, log: MemoryLog, take: Accept) -> None:
