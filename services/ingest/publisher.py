@@ -19,6 +19,7 @@ from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
 from libs.common.runtime import pause
 from libs.common.topics import Topic
 from services.ingest.domain.acceptance import Arrival, Outcome, Reject
+from services.ingest.domain.originals import without_write_key
 from services.ingest.pressure import NotNow
 
 logger = get_logger(__name__)
@@ -178,7 +179,8 @@ def _letter(arrival: Arrival, original: bytes, code: str, message: str, message_
         headers["message_id"] = message_id.encode()
     if len(original) > LETTER_BYTES:
         headers["whole_bytes"] = str(len(original)).encode()
-    return Record(f"{arrival.workspace}:source:{arrival.source}".encode(), original[:LETTER_BYTES], headers)
+    key = f"{arrival.workspace}:source:{arrival.source}".encode()
+    return Record(key, without_write_key(original[:LETTER_BYTES]), headers)
 
 
 def _count(outcome: Outcome, lane: str) -> None:

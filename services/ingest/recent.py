@@ -19,6 +19,7 @@ from libs.common.error_answers import BodyTooLarge
 from libs.common.errors import Refused, RetryLater
 from libs.common.events import TelemetryReceived
 from services.ingest.domain.acceptance import Arrival, Outcome, Reject
+from services.ingest.domain.originals import without_write_key
 from services.ingest.domain.recent import (
     KEPT,
     ORIGINAL_BYTES,
@@ -229,7 +230,7 @@ def _row(
         times=times,
         index=index,
         message_id=None if message_id is None else _storable(message_id),
-        original=bytes(original[:ORIGINAL_BYTES]),
+        original=without_write_key(bytes(original[:ORIGINAL_BYTES])),
         original_bytes=len(original),
         historical=request.historical,
         strict=request.strict,

@@ -100,7 +100,8 @@ def routes(database: Database) -> APIRouter:
     async def list_rejects(
         source_id: SourceId, who: Principal = reader, after: After = 0, limit: Limit = KEPT
     ) -> Rejects:
-        """For people, best effort. Every refused event is kept with all of its bytes on the dead-letter topic."""
+        """For people, best effort. Every refused event is kept with all of its bytes, but for a write key, on the
+        dead-letter topic."""
         async with database.transaction([who.workspace]) as connection:
             await sources.source(connection, who.workspace, source_id)
             found = await recent.rejects(connection, who.workspace, source_id, after=after, most=limit)

@@ -48,7 +48,8 @@ class RecentEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 class RecentReject(msgspec.Struct, kw_only=True):
     """What was refused: an event, with its ``index`` in the batch, or whole requests, with the ``status`` they got.
-    ``times``: so many of them are meant. ``original`` is the beginning of ``original_bytes`` bytes."""
+    ``times``: so many of them are meant. ``original`` is the beginning of ``original_bytes`` bytes, without a
+    write key."""
 
     workspace_id: int
     source_id: int

@@ -98,6 +98,21 @@ async def test_a_refused_event_is_shown_with_its_bytes_and_what_to_do(
     assert (single["index"], single["code"], single["message_id"]) == (0, "missing_user", "m\N{REPLACEMENT CHARACTER}")
 
 
+async def test_who_may_read_what_was_refused_sees_no_write_key(client: httpx.AsyncClient, tenant: Tenant) -> None:
+    keyed = {"writeKey": tenant.write_key}
+    await client.post("/v1/track", json={**keyed, "userId": "u1"})
+    await client.post("/v1/batch", json={**keyed, "batch": [{**keyed, "type": "none"}]})
+    await client.post("/v1/batch", json={**keyed, "batch": 3}, headers=tenant.writer)
+    await client.post("/v1/batch", content=json.dumps(keyed)[:-10], headers=tenant.writer)
+    originals = [row["original"] for row in await seen(client, tenant, "rejects", count(4))]
+    assert [original.partition('"writeKey":')[2].strip() for original in originals] == [
+        '"…',
+        '"…","batch":3}',
+        '"…","type":"none"}',
+        '"…","userId":"u1"}',
+    ]
+
+
 async def test_whole_requests_that_were_refused_are_shown_once_for_all_alike(
     client: httpx.AsyncClient, owner: asyncpg.Connection, tenant: Tenant
 ) -> None:
