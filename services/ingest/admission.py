@@ -26,6 +26,10 @@ class Admission:
         """Raises OverQuota when the key owes events already; else these are taken from its quota."""
         self.quotas.take(owner, events, historical)
 
+    def give_back(self, owner: KeyOwner, events: int, historical: bool) -> None:
+        """Of what was taken, that of which nothing was kept."""
+        self.quotas.give_back(owner, events, historical)
+
 
 def check_origin(owner: KeyOwner, headers: Headers) -> None:
     """Raises Refused 403. Servers and apps send no origin, and may always come in: whoever has the key could send like

@@ -118,9 +118,13 @@ class Collector:
             share.add_events(size, judged, len(document.events) - judged)
             sent.strict = headers.get(b"x-strict-mode") == b"1"
             outcome, arrival = self._decide(document, owner, meaning, sent.strict, size)
-            single = document.single
+            count, single = len(document.events), document.single
             del document  # of which nothing is needed any more, and the log may let us wait
-            await self.publisher.publish(outcome, arrival)
+            try:
+                await self.publisher.publish(outcome, arrival)
+            except NotNow:  # so it comes again, and would be paid for twice
+                self.admission.give_back(owner, count, arrival.historical)
+                raise
             self.recent.decided(owner, outcome, arrival, strict=sent.strict, body_bytes=size)
             return _answer_to(outcome, single)
 
@@ -142,6 +146,8 @@ class Collector:
         )
         outcome = accept(document, arrival, self.limits, self.names)
         if strict and not document.single and outcome.rejected:
+            if (but_one := len(document.events) - 1) > 0:  # as a request without events, which costs one
+                self.admission.give_back(owner, but_one, historical)
             self.recent.decided(owner, replace(outcome, accepted=[]), arrival, strict=True, body_bytes=body_bytes)
             raise Refused(
                 400,

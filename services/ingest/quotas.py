@@ -93,6 +93,11 @@ class Quotas:
         self._check(owner, place, bucket, quota)
         bucket.level -= max(events, 1)
 
+    def give_back(self, owner: KeyOwner, events: int, historical: bool) -> None:
+        """What was taken for a request of which nothing was kept."""
+        if (bucket := self._buckets.get(_Place(owner.key_id, historical))) is not None:
+            bucket.level += max(events, 1)
+
     def _quota(self, owner: KeyOwner, historical: bool) -> int:
         return owner.events_per_s or (self._import_events_per_s if historical else self._live_events_per_s)
 

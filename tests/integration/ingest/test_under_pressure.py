@@ -27,7 +27,7 @@ from tests.integration.ingest.conftest import StandsStill, Start, Tenant, at_wor
 CALL = {"type": "track", "event": "Report Exported", "userId": "u1"}
 
 
-def batch(name: str, count: int) -> dict[str, object]:
+def batch(name: str, count: int) -> dict[str, list[dict[str, str]]]:
     return {"batch": [{**CALL, "messageId": f"{name}-{number}"} for number in range(count)]}
 
 
@@ -84,6 +84,14 @@ async def test_history_has_a_quota_of_its_own(client: httpx.AsyncClient, log: Ev
     assert (refused.status_code, "events of history a second" in refused.json()["message"]) == (429, True)
     assert (await client.post("/v1/batch", json=batch("now", 100), headers=tenant.writer)).status_code == 200
     assert len(await records(log, Topic.TELEMETRY)) == len(await records(log, Topic.TELEMETRY_IMPORT)) == 100
+
+
+@pytest.mark.usefixtures("one_event_a_second")
+async def test_a_strict_refusal_costs_one_event(client: httpx.AsyncClient, tenant: Tenant) -> None:
+    one_is_invalid = {"batch": [*batch("strict", 99)["batch"], {}]}
+    refused = await client.post("/v1/batch", json=one_is_invalid, headers={**tenant.writer, "x-strict-mode": "1"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "strict_mode")
+    assert (await client.post("/v1/batch", json=batch("mended", 100), headers=tenant.writer)).status_code == 200
 
 
 async def test_refusals_for_a_quota_are_counted_without_naming_keys(
@@ -190,3 +198,25 @@ async def test_nothing_is_claimed_while_kafka_stands_still(
     durable = b"".join(record.value for _, record in await records(log, Topic.TELEMETRY))
     for name in ["before", *range(20)]:
         assert f"{run}-{name}.".encode() in durable
+
+
+@pytest.mark.usefixtures("one_event_a_second")
+async def test_what_the_log_did_not_take_is_not_charged(
+    on_kafka: tuple[Service, EventLog], kafka: EmbeddedKafka, tenant: Tenant
+) -> None:
+    service, _ = on_kafka
+    transport = httpx.ASGITransport(service.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://ingest", headers=tenant.writer) as client:
+        kafka.freeze()
+        try:
+            not_taken = await client.post("/v1/batch", json=batch("outage", 100))
+        finally:
+            kafka.thaw()
+        assert (not_taken.status_code, not_taken.json()["code"]) == (503, "log_unavailable")
+
+        async def is_taken_again() -> bool:
+            again = await client.post("/v1/batch", json=batch("outage", 100))
+            assert again.status_code != 429
+            return again.status_code == 200
+
+        await eventually(is_taken_again)

@@ -114,6 +114,17 @@ def test_what_is_refused_costs_nothing(quotas: Quotas, time: Time) -> None:
     assert not is_over(quotas, KEY)
 
 
+def test_what_was_not_kept_is_given_back(quotas: Quotas) -> None:
+    for _ in range(100):
+        quotas.take(KEY, BURST + QUOTA, False)
+        quotas.give_back(KEY, BURST + QUOTA, False)
+        quotas.take(KEY, 0, True)
+        quotas.give_back(KEY, 0, True)
+    quotas.take(KEY, BURST + QUOTA, False)
+    assert is_over(quotas, KEY)
+    quotas.give_back(NEIGHBOUR, BURST, False)
+
+
 def test_nobody_waits_longer_than_clients_obey(quotas: Quotas) -> None:
     quotas.take(SLOW, 2500, False)
     with pytest.raises(OverQuota) as refusal:
