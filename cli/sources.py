@@ -9,6 +9,10 @@ from cli.belonging import those_without_account
 from cli.printing import as_json, columns, line, moment
 
 PATH = "/v1/sources"
+WHILE_IMPORTING = (
+    "Until then what it sends raises no alert, and does not count at all for an account that another source, a live "
+    "one, knows too."
+)
 
 
 @click.group("sources", invoke_without_command=True)
@@ -75,7 +79,8 @@ def create(name: str, wants_json: bool) -> None:
     if wants_json:
         as_json(made)
         return
-    line(f"Made source {made['id']}, {made['name']}. It is importing: what it sends raises no alert yet.")
+    line(f"Made source {made['id']}, {made['name']}. It is importing until `kizashi sources live {made['id']}`.")
+    line(WHILE_IMPORTING)
     line(f"Next: kizashi keys create --source {made['id']}, and give that key to the product's SDK.")
 
 

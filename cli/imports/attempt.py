@@ -111,7 +111,8 @@ def _send_rows(plan: Plan, journal: Journal, manner: Manner, to: Destination, *,
         return status
     if not manner.wants_json:
         words.show_end(plan, journal, to, manner.rejects)
-        words.show_next(to)
+        if journal.accepted:
+            words.show_next(to)
     return 1 if journal.refused else 0
 
 

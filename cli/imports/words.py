@@ -19,6 +19,7 @@ from cli.imports.names import Kind
 from cli.imports.plan import Plan
 from cli.imports.work import batches
 from cli.printing import as_json, columns, counted, line
+from cli.sources import WHILE_IMPORTING
 
 SHOWN_CALLS = 3
 BAR_COLUMNS, ETA_COLUMNS = 20, 26
@@ -143,7 +144,9 @@ def show_next(to: Destination) -> None:
     line("Next: `kizashi tail` shows what arrives, `kizashi accounts` what came of it, within seconds.")
     if to.source is None or to.source["state"] == "importing":
         number = to.source_id if to.source_id is not None else "ID"
-        line(f"When all of its history is sent: `kizashi sources live {number}`. Until then it raises no alert.")
+        importing = "It is importing" if to.source is not None else "A source is importing"
+        line(f"{importing} until all of its history is sent and you say so: `kizashi sources live {number}`.")
+        line(WHILE_IMPORTING)
 
 
 def summary(plan: Plan, journal: Journal, to: Destination, rejects: Path, stopped: str | None) -> dict[str, Any]:

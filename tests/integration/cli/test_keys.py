@@ -172,6 +172,7 @@ async def test_a_source_goes_live_when_somebody_means_it(kizashi: Kizashi, log: 
     source = json.loads((await kizashi("sources", "--json")).stdout)[-1]
     assert (source["name"], source["state"]) == ("Mobile app", "importing")
     assert f"kizashi keys create --source {source['id']}" in made.stdout
+    assert "does not count at all for an account that another source, a live one, knows too" in made.stdout
     asked = await kizashi("sources", "live", str(source["id"]), typed="\n", fails=True)
     assert "Is all of its history sent? There is no way back." in asked.stderr
     assert "Mobile app  importing" in (await kizashi("sources")).stdout
