@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from cli.imports.columns import Columns, Place
-from cli.imports.names import FIELDS, Kind
+from cli.imports.names import CALLS, FIELDS, Kind
 from cli.imports.problems import RowRefused
 from cli.imports.values import Reader
 
@@ -90,6 +90,10 @@ class Calls:
                 raise RowRefused("nothing_said", "The row says nothing about the account.")
         else:
             call["type"] = str(call.get("type", "track")).casefold()
+            if call["type"] not in CALLS:
+                raise RowRefused(
+                    "unknown_type", f"«{call['type'][:60]}» is no call; type says one of {', '.join(CALLS)}."
+                )
         if call["type"] == "track" and "event" not in call:
             raise RowRefused("missing_event", "The row does not say what happened (event).")
         if call.setdefault("timestamp", self._as_of) is None:

@@ -28,7 +28,7 @@ FIELDS = {
     "context": "context",
 }
 """Of a call, by what they are called here: the names of the wire, and of those exports that have them."""
-CALLS = frozenset({"track", "identify", "group", "page", "screen", "alias"})
+CALLS = ("track", "identify", "group", "page", "screen", "alias")
 
 FIELDS_OF_ACCOUNTS = ("account_id", "user_id", "timestamp", "message_id", "traits")
 USUAL_TYPES = {

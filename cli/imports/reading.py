@@ -12,6 +12,7 @@ from cli.imports.json_rows import JsonRows
 from cli.imports.problems import Misused
 from cli.imports.rows import Rows
 
+_ZIP, _OLD_OFFICE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _STRUCTURE = "\r\n,;\t|{}\"'"
 
 
@@ -21,6 +22,11 @@ def rows_of(lines: Iterator[Line], encoding: str, delimiter: str | None) -> Rows
     held: list[Line] = []
     for line in lines:
         held.append(line)
+        if line.number == 1 and line.data.startswith((_ZIP, _OLD_OFFICE)):
+            raise Misused(
+                "It is no text but a workbook, as of Excel, or an archive (zip): save the sheet as CSV, or unpack it, "
+                "and import that."
+            )
         if line.data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise Misused("It is UTF-16; save it as UTF-8.")
         if begins := line.data.removeprefix(codecs.BOM_UTF8).strip():

@@ -189,11 +189,23 @@ def test_events_of_other_kinds_in_a_table(file: Path) -> None:
     assert calls[1]["traits"] == {"email": "a@b.example"}
 
 
+def test_a_type_that_is_no_call_costs_its_row_and_no_other(file: Path) -> None:
+    good = '{"type":"identify","userId":"u1","timestamp":"2026-01-01","traits":{"plan":"pro"}}\n'
+    calls, refused = read(file, good + good.replace("identify", "delete") + good)
+    assert ([call["type"] for call in calls], refused) == (["identify"] * 2, [(2, "unknown_type")])
+    events = "event,user_id,timestamp,type\nPaid,u1,2026-01-01,premium\nPaid,u2,2026-01-01,page\n"
+    calls, refused = read(file, events)
+    assert refused == [], "a type of something else is a property, though one is called as a call is"
+    assert [call["properties"] for call in calls] == [{"type": "premium"}, {"type": "page"}]
+
+
 HOPELESS = {
     "nothing": ("", "It is empty"),
     "blank lines": ("\n\n", "It is empty"),
     "one array": ('[{"a":1}]', "It is one JSON array"),
     "UTF-16": ("account_id,name\na1,Acme\n".encode("utf-16"), "It is UTF-16"),
+    "a workbook": (b"PK\x03\x04\x14\x00\x06\x00\x08\x00\xe9\n", "a workbook, as of Excel, .* save the sheet as CSV"),
+    "an old workbook": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\n", "a workbook, as of Excel, .* save the sheet as CSV"),
     "lines by carriage return": ("account_id,name\ra1,Acme\r", "Its lines end with a carriage return alone"),
     "a header with a broken quote": ('account_id,"name\na1,Acme\n', "Its header cannot be read"),
     "two columns of one name": ("account_id,name,name\na1,x,y\n", 'Two columns are called "name"'),
