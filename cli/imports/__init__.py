@@ -1,6 +1,7 @@
 """kizashi import: files of accounts or events, sent as history, each row once.
 
 command        what is said on the command line
+own_files      sees that it writes over none of its files
 attempt        one run: it begins, goes on, or finds nothing to do
 plan           a file, opened, with all that must be known before its first row is sent
 file_lines     a file, plain or gzipped, or standard input -> lines of bounded length

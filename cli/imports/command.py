@@ -17,8 +17,8 @@ from cli.imports.destination import WRITE_KEY_VARIABLE, destination
 from cli.imports.file_lines import STDIN
 from cli.imports.mapping_file import MappingFile, lines_of, load
 from cli.imports.names import Kind
+from cli.imports.own_files import expect_own_files
 from cli.imports.plan import Wanted
-from cli.imports.problems import Misused
 
 PATIENCE_SECONDS = 600
 
@@ -152,8 +152,7 @@ def import_file(
         rejects=rejects or Path("import.rejects.jsonl" if file == STDIN else f"{file}.rejects.jsonl"),
         patience_seconds=patience,
     )
-    if Path(file) in (manner.journal, manner.rejects):
-        raise Misused("The journal and the refused rows need files of their own.")
+    expect_own_files(file, mapping, manner.journal, manner.rejects)
     try:
         if dry_run:
             sys.exit(attempt.rehearse(wanted, manner))

@@ -61,15 +61,20 @@ def read(path: Path) -> Journal | None:
     return found
 
 
+def beside(path: Path) -> Path:
+    """Where it is written before it takes its place."""
+    return path.with_name(f"{path.name}.new")
+
+
 def write(path: Path, journal: Journal) -> None:
     """Durable when it returns; a reader never sees half of it. Raises Stopped."""
-    beside = path.with_name(f"{path.name}.new")
+    new = beside(path)
     try:
-        with beside.open("wb") as file:
+        with new.open("wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(journal), indent=1) + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(new, path)
     except OSError as exc:
         raise Stopped(
             f"How far it is cannot be written to {path} ({exc.strerror}); name another file: --journal FILE."

@@ -10,9 +10,10 @@ from typing import IO, NamedTuple
 
 import msgspec
 
-from cli.imports.problems import Stopped
+from cli.imports.problems import Misused, Stopped
 
 _encode = msgspec.json.Encoder().encode
+_BEGINNING = b'{"line":'
 
 
 class Refused(NamedTuple):
@@ -29,16 +30,18 @@ class Rejects:
     was written and not acknowledged."""
 
     def __init__(self, path: Path, keep_bytes: int) -> None:
+        """Raises Misused when there is something else in the file, and Stopped."""
         self.path = path
         self._file: IO[bytes] | None = None
         self.bytes = 0
         with self._trouble_told():
+            self._expect_ours()
             if keep_bytes:
                 file = self._opened()
                 file.truncate(min(keep_bytes, file.seek(0, os.SEEK_END)))
                 self.bytes = file.seek(0, os.SEEK_END)
-            else:
-                self.path.unlink(missing_ok=True)
+            elif self.path.is_file():
+                self.path.resolve().unlink()
 
     def add(self, refused: Sequence[Refused]) -> None:
         """In the file, as far as this process is concerned, when it returns. Raises Stopped."""
@@ -55,6 +58,13 @@ class Rejects:
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+    def _expect_ours(self) -> None:
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            if file.read(len(_BEGINNING)) not in (b"", _BEGINNING):
+                raise Misused(f"{self.path} holds something else than refused rows; name another file: --rejects FILE.")
 
     def _opened(self) -> IO[bytes]:
         if self._file is None:
