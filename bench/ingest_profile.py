@@ -19,7 +19,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "judging": ("/services/ingest/domain/",),
     "log": ("/services/ingest/publisher.py", "/libs/common/event", "/libs/common/topics.py", "/aiokafka/", "/asyncpg/"),
     "request": ("/services/ingest/", "/libs/common/asgi.py", "/libs/common/deadline.py"),
-    "server": ("/uvicorn/", "/httptools/", "/libs/common/http_connection.py", "/asyncio/"),
+    "server": ("/uvicorn/", "/httptools/", "/libs/common/http_", "/asyncio/"),
     "metrics": ("/prometheus_client/",),
 }
 """By what the names of their files contain; the first that fits."""

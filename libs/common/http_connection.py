@@ -3,17 +3,17 @@ HTTP. It would wait for ever for a head that never ends, and hold all of it."""
 
 from __future__ import annotations
 
-import json
-import secrets
-from asyncio import AbstractEventLoop, Transport
+from asyncio import Transport
 from asyncio.events import TimerHandle
 from http import HTTPStatus
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn._types import HTTPScope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from libs.common.error_answers import error_body
+from libs.common.http_upgrade import head_without_offer, is_tunnel, parser_for
+from libs.common.http_writing import AtOnce, last_answer
 
 HEAD_LIMIT_BYTES = 64 * 1024
 """Of a request's first line and headers. Proxies take less; cookies of a whole company's domains are less."""
@@ -46,7 +46,7 @@ class HttpConnection(HttpToolsProtocol):
         self._refused = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(_AtOnce(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(AtOnce(transport, self.loop))  # type: ignore[arg-type]
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -59,11 +59,22 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._head_bytes_at_most += len(data)
         self._bare_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._in_body or self._in_head:
             self._wait_for_more()
         elif self._deadline is not None:
             self._forget_deadline()
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except HttpParserError:
+            self._refuse(HTTPStatus.BAD_REQUEST, "This is no HTTP request that can be understood.")
+        except HttpParserUpgrade as stopped:
+            head = head_without_offer(self.parser, self.url, self.headers)
+            self.parser = parser_for(self)
+            self._parse(head + data[stopped.args[0] :])
 
     @property
     def _in_head(self) -> bool:
@@ -83,6 +94,10 @@ class HttpConnection(HttpToolsProtocol):
         if self._head_bytes_at_most > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
             raise ValueError(_TOO_LARGE)  # stops the parser
+        if self.parser.should_upgrade():
+            if is_tunnel(self.parser):
+                raise ValueError("a tunnel")
+            return  # the parser stops by itself, and gets this head again
         self._in_body = True
         self._head_bytes_at_most = self._bare_bytes = 0
         if self._deadline is not None:
@@ -94,6 +109,8 @@ class HttpConnection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if not self._in_body:
+            return  # the end of a head that comes again
         self._in_body = False
         self._bare_bytes = 0
         super().on_message_complete()
@@ -108,10 +125,6 @@ class HttpConnection(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     # --- refusals ---
-
-    def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls when the parser stops."""
-        self._refuse(HTTPStatus.BAD_REQUEST, "This is no HTTP request that can be understood.")
 
     def _too_late(self) -> None:
         self._deadline = None
@@ -129,7 +142,7 @@ class HttpConnection(HttpToolsProtocol):
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(_answer(status, message))
+        self.transport.write(last_answer(status, message))
         self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
@@ -149,53 +162,4 @@ class HttpConnection(HttpToolsProtocol):
             self._deadline = None
 
 
-class _AtOnce:
-    """A transport that writes all at once what one turn of the event loop has for it: the head and the body of an
-    answer come one after the other, and each write is a system call that wakes whoever waits for it."""
-
-    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._pieces: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        if not self._pieces:
-            self._loop.call_soon(self._flush)
-        self._pieces.append(data)
-
-    def write_eof(self) -> None:
-        self._flush()
-        self._transport.write_eof()
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def _flush(self) -> None:
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        if data and not self._transport.is_closing():
-            self._transport.write(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
 _TOO_LARGE = f"The request's first line and headers are larger than {HEAD_LIMIT_BYTES} bytes."
-
-
-def _answer(status: HTTPStatus, message: str) -> bytes:
-    body = json.dumps(error_body(status.name.lower(), message), separators=(",", ":")).encode()
-    return b"".join(
-        (
-            STATUS_LINE[status],
-            b"content-type: application/json\r\n",
-            b"content-length: %d\r\n" % len(body),
-            b"x-request-id: %b\r\n" % secrets.token_hex(16).encode(),
-            b"connection: close\r\n\r\n",
-            body,
-        )
-    )

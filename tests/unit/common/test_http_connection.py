@@ -19,6 +19,8 @@ Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWrite
 SHORT = 0.2
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+OF_JAVA = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n"
 
 
 async def answers_at_once(scope: Scope, receive: Receive, send: Send) -> None:
@@ -170,3 +172,49 @@ async def test_a_refusal_is_read_by_a_client_that_goes_on_sending() -> None:
             400,
             {"success": False, "code": "bad_request", "message": "This is no HTTP request that can be understood."},
         )
+
+
+@asynccontextmanager
+async def echoing() -> AsyncIterator[tuple[Connect, asyncio.Event]]:
+    """A service that answers with the body, and the event that one of its requests has begun."""
+    begun = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        names = b",".join(name for name, _ in scope["headers"])
+        await answers_at_once({**scope, "path": f"{scope['method']} {names.decode()} {body.decode()}"}, receive, send)
+
+    async with listening(app) as connect:
+        yield connect, begun
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 10\r\n", b"Transfer-Encoding: chunked\r\n"])
+@pytest.mark.parametrize("segments", [1, 2])
+async def test_a_request_that_offers_another_protocol_is_served_in_this_one(framing: bytes, segments: int) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\n" + OF_JAVA + framing + b"\r\n"
+    body = b"0123456789" if framing.startswith(b"Content") else b"a\r\n0123456789\r\n0\r\n\r\n"
+    name = framing.split(b":")[0].lower()
+    async with echoing() as (connect, begun):
+        reader, writer = await connect()
+        for _ in range(2):
+            begun.clear()
+            writer.write(head if segments == 2 else head + body)
+            if segments == 2:
+                await begun.wait()
+                writer.write(body)
+            assert await answer(reader) == (200, b"POST host,connection,http2-settings," + name + b" 0123456789")
+        writer.write((head + body) * 3 + GET)
+        assert [(await answer(reader))[0] for _ in range(4)] == [200] * 4
+
+
+@pytest.mark.parametrize("path", [b"elsewhere.example:443", b"/"])
+async def test_whoever_wants_a_tunnel_is_refused(path: bytes) -> None:
+    async with listening(answers_at_once) as connect:
+        reader, writer = await connect()
+        writer.write(b"CONNECT " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await answer(reader))[0] == 400

@@ -82,11 +82,14 @@ def _with_key(text: bytes, key: str) -> bytes:
 
 
 def exchange(service: OneProcess, request: dict[str, Any]) -> Answer | None:
-    """The answer, or None when the connection is closed without one. ``drip`` is a byte that is sent again and again
-    until an answer comes; ``hang_up`` ends our side at once."""
+    """The answer, or None when the connection is closed without one. ``then`` is sent after the rest, a segment of its
+    own; ``drip`` is a byte that is sent again and again until an answer comes; ``hang_up`` ends our side at once."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=ANSWER_SECONDS) as connection:
         try:
             connection.sendall(bytes_of(request, service.installed.write_key))
+            if then := request.get("then"):
+                select.select([connection], [], [], DRIP_SECONDS)
+                connection.sendall(made(then))
             if request.get("hang_up"):
                 connection.shutdown(socket.SHUT_WR)
             while drip := request.get("drip"):
