@@ -70,6 +70,7 @@ class Delimiter(click.ParamType[str]):
 @click.option("--mapping", metavar="FILE", type=click.Path(path_type=Path), help="A YAML file that says it.")
 @click.option("--as-of", metavar="DATE", type=Moment(), help="When rows without a date are true, or happened.")
 @click.option("--date-format", metavar="FORMAT", help='How dates are written, as "%d.%m.%Y"; ISO is read besides.')
+@click.option("--decimal-comma", is_flag=True, help="Numbers are written as 12.500,00: a point parts thousands.")
 @click.option("--id-column", metavar="COLUMN", help="A column whose value no two events of one name share.")
 @click.option("--delimiter", metavar="CHAR", type=Delimiter(), help="Of a CSV file; else the header shows it.")
 @click.option("--encoding", metavar="NAME", help="Of the file; else utf-8.")
@@ -99,6 +100,7 @@ def import_file(
     mapping: Path | None,
     as_of: datetime | None,
     date_format: str | None,
+    decimal_comma: bool,
     id_column: str | None,
     delimiter: str | None,
     encoding: str | None,
@@ -141,6 +143,7 @@ def import_file(
         delimiter=delimiter or kept.delimiter,
         encoding=encoding or kept.encoding or "utf-8",
         date_format=date_format or kept.date_format,
+        decimal_comma=decimal_comma or kept.decimal_comma,
         id_column=id_column or kept.id_column,
         as_of=as_of or kept.as_of,
     )

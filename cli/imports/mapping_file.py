@@ -23,6 +23,7 @@ class MappingFile(ConfigModel):
     delimiter: str | None = None
     encoding: str | None = None
     date_format: str | None = None
+    decimal_comma: bool = False
     id_column: str | None = None
     as_of: datetime | None = None
 

@@ -36,13 +36,16 @@ class Wanted:
     delimiter: str | None = None
     encoding: str = "utf-8"
     date_format: str | None = None
+    decimal_comma: bool = False
     id_column: str | None = None
     as_of: datetime | None = None
 
     def mapping_digest(self, kind: Kind) -> str:
         """Stands for what columns are taken for."""
         as_of = self.as_of.isoformat() if self.as_of else None
-        said = json.dumps([kind, sorted(self.said.items()), self.date_format, self.id_column, as_of])
+        said = json.dumps(
+            [kind, sorted(self.said.items()), self.date_format, self.decimal_comma, self.id_column, as_of]
+        )
         return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 
 
@@ -101,7 +104,7 @@ def _plan(wanted: Wanted, dated: str | None, file: OpenedFile, repeats: Repeats)
         sample=sample,
         calls=Calls(
             columns,
-            Reader(wanted.date_format),
+            Reader(wanted.date_format, decimal_comma=wanted.decimal_comma),
             as_of=as_of,
             id_column=wanted.id_column,
             repeats_before=repeats.before,

@@ -37,14 +37,16 @@ class Type(StrEnum):
 
 
 class Reader:
-    """Reads the cells of one file. ``date_format`` is strptime's; ISO 8601 is read besides."""
+    """Reads the cells of one file. ``date_format`` is strptime's; ISO 8601 is read besides. ``decimal_comma``: a comma
+    stands before decimals and nowhere else; without it both ways are read where a number shows which it is."""
 
-    def __init__(self, date_format: str | None) -> None:
+    def __init__(self, date_format: str | None, *, decimal_comma: bool = False) -> None:
         self._date_format = date_format
+        self._decimal_comma = decimal_comma
         self._of: dict[Type, Callable[[str], object]] = {
-            Type.PLAIN: _plain,
+            Type.PLAIN: self._plain,
             Type.TEXT: lambda text: text,
-            Type.NUMBER: _number,
+            Type.NUMBER: self._number,
             Type.BOOLEAN: _boolean,
             Type.DATE: self._date,
             Type.MOMENT: self._moment,
@@ -99,6 +101,20 @@ class Reader:
         except (_Unreadable, ValueError, OverflowError) as exc:
             raise RowRefused("unreadable_moment", f"{column}: {_quoted(str(value))} {exc}") from exc
 
+    def _plain(self, text: str) -> object:
+        if not self._decimal_comma:
+            return _plain(text)
+        # «1.234» would be another number to the others of its file.
+        return text if "." in text else _plain(text.replace(",", "."), text)
+
+    def _number(self, text: str) -> float:
+        written = _AMOUNT.fullmatch(text) if len(text) <= 40 else None
+        digits = _with_point(written["digits"], self._decimal_comma) if written else None
+        if written is None or digits is None:
+            raise _Unreadable("is no number with a decimal comma." if self._decimal_comma else "is no number.")
+        amount = float(digits) * _SCALES[written["scale"].casefold()] * (1 if written["sign"] in ("", "+") else -1)
+        return int(amount) if amount.is_integer() else amount
+
     def _as_said(self, text: str) -> datetime | None:
         if self._date_format is None:
             return None
@@ -133,13 +149,13 @@ def _since_1970(number: float) -> datetime:
     return datetime.fromtimestamp(number / 1000 if number >= _MILLISECONDS_FROM else number, UTC)
 
 
-def _plain(text: str) -> object:
-    """«007», «1.10» and «+1» stay text: a number would say less than they do."""
+def _plain(text: str, otherwise: str | None = None) -> object:
+    """«007», «1.10» and «+1» stay text, ``otherwise`` if it is another: a number would say less than they do."""
     if _WHOLE.fullmatch(text) and text != "-0":
         return int(text)
     if _DECIMAL.fullmatch(text) and str(float(text)) == text:
         return float(text)
-    return {"true": True, "false": False}.get(text.casefold(), text)
+    return {"true": True, "false": False}.get(text.casefold(), text if otherwise is None else otherwise)
 
 
 def _boolean(text: str) -> bool:
@@ -159,22 +175,16 @@ def _object(text: str) -> dict[str, object]:
     return found
 
 
-def _number(text: str) -> float:
-    written = _AMOUNT.fullmatch(text) if len(text) <= 40 else None
-    digits = _with_point(written["digits"]) if written else None
-    if written is None or digits is None:
-        raise _Unreadable("is no number.")
-    amount = float(digits) * _SCALES[written["scale"].casefold()] * (1 if written["sign"] in ("", "+") else -1)
-    return int(amount) if amount.is_integer() else amount
-
-
-def _with_point(digits: str) -> str | None:
-    """Without separators of thousands and with a point before decimals. «1,200» is read as in English, «1,20» can only
-    be a decimal. Raises _Unreadable for «1.200», which is one number to some and a thousand times that to others."""
+def _with_point(digits: str, decimal_comma: bool) -> str | None:
+    """Without separators of thousands and with a point before decimals. Unless ``decimal_comma``, «1,200» is read as in
+    English, «1,20» can only be a decimal, and _Unreadable is raised for «1.200», which is one number to some and a
+    thousand times that to others."""
     digits = re.sub(r"(?<=[0-9])['’\s](?=[0-9]{3}(?![0-9]))", "", digits)
-    if re.fullmatch(r"[1-9][0-9]{0,2}\.[0-9]{3}", digits):
-        raise _Unreadable("can be read in two ways; write it without separators, or with decimals.")
-    for thousands, decimal in ((",", "."), (".", ",")):
+    if not decimal_comma and re.fullmatch(r"[1-9][0-9]{0,2}\.[0-9]{3}", digits):
+        raise _Unreadable(
+            "can be read in two ways: --decimal-comma says that a point parts thousands; else write fewer decimals."
+        )
+    for thousands, decimal in ((".", ","),) if decimal_comma else ((",", "."), (".", ",")):
         grouped = rf"[0-9]{{1,3}}(?:\{thousands}[0-9]{{3}})+(?:\{decimal}[0-9]*)?"
         plain = rf"[0-9]+(?:\{decimal}[0-9]*)?"
         if re.fullmatch(grouped, digits) or re.fullmatch(plain, digits):

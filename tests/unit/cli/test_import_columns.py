@@ -156,6 +156,14 @@ def test_a_mapping_kept_in_a_file(file: Path, dry_run: DryRun) -> None:
     assert f"{mapping}, line 1: kind: " in dry_run("--mapping", str(mapping), status=2).stderr
 
 
+def test_a_decimal_comma_is_said_on_the_command_line_or_in_the_mapping(file: Path, dry_run: DryRun) -> None:
+    mapping = file.with_name("mapping.yaml")
+    file.write_text("account_id;arr\na1;€ 12.500\n")
+    mapping.write_text("decimal_comma: true\n")
+    assert '"traits": {"arr": 12500}' in dry_run("--decimal-comma").stdout
+    assert '"traits": {"arr": 12500}' in dry_run("--mapping", str(mapping)).stdout
+
+
 def test_dates_that_nobody_can_know_yet(file: Path) -> None:
     file.write_text("account_id,name\na1,Acme\n")
     result = CliRunner().invoke(main, ["import", str(file), "--dry-run", "--as-of", "2999-01-01"])

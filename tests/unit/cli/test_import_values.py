@@ -42,6 +42,34 @@ def test_what_is_no_clear_number_is_refused(written: str, why: str) -> None:
     assert str(refused.value).startswith(f"ARR: «{written}» ")
 
 
+WITH_DECIMAL_COMMA = {
+    "12.500 €": 12_500,
+    "€ 1.200": 1200,
+    "120.000": 120_000,
+    "1.200,50": 1200.5,
+    "1,200": 1.2,
+    "1 200,5": 1200.5,
+    "1,5 Mio": 1_500_000,
+    "48000": 48_000,
+}
+
+
+@pytest.mark.parametrize(("written", "number"), WITH_DECIMAL_COMMA.items())
+def test_numbers_with_a_decimal_comma(written: str, number: float) -> None:
+    assert Reader(None, decimal_comma=True).read("Umsatz", written, Type.NUMBER) == number
+
+
+def test_who_says_decimal_comma_means_all_numbers_of_the_file() -> None:
+    reader = Reader(None, decimal_comma=True)
+    for written in ("1,200.50", "1200.5"):
+        with pytest.raises(RowRefused, match=r"is no number with a decimal comma\."):
+            reader.read("Umsatz", written, Type.NUMBER)
+    plain = ["1,5", "1.234", "1,10", "42", "true", "Köln, Bonn"]
+    assert [reader.read("x", one, Type.PLAIN) for one in plain] == [1.5, "1.234", "1,10", 42, True, "Köln, Bonn"]
+    with pytest.raises(RowRefused, match=r"«12\.500 €» can be read in two ways: --decimal-comma says"):
+        Reader(None).read("Umsatz", "12.500 €", Type.NUMBER)
+
+
 @pytest.mark.parametrize("nothing", ["", "  ", "-", "n/a", "NULL", "None"])
 def test_nothing_is_not_sent(nothing: str) -> None:
     assert [Reader(None).read("x", nothing, one) for one in (Type.NUMBER, Type.DATE, Type.MOMENT)] == [None] * 3
