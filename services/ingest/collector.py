@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import uuid
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from libs.common.errors import Refused, RetryLater
 from libs.common.web import Probes
 from services.ingest.admission import Admission
 from services.ingest.bodies import ClientLeft, read_body
-from services.ingest.domain.acceptance import Arrival, Limits, Outcome, accept
+from services.ingest.domain.acceptance import Arrival, Limits, Outcome, accept, accept_in_steps
 from services.ingest.domain.accounts import AccountNames
 from services.ingest.domain.documents import Document
 from services.ingest.paths import Headers, Meaning
@@ -28,6 +29,8 @@ from services.ingest.quotas import OverQuota
 from services.ingest.recent import Recent
 from services.ingest.write_keys import KeyOwner, WriteKeys, shown_as_bearer, shown_before_the_body
 
+EVENTS_AT_ONCE = 200
+"""Decided about before others have a turn: some milliseconds, which a single call beside a large batch waits."""
 LISTED_ERRORS = 100
 """Rejected events that an answer names; the rest it counts."""
 
@@ -117,7 +120,7 @@ class Collector:
             judged = min(len(document.events), self.limits.events)
             share.add_events(size, judged, len(document.events) - judged)
             sent.strict = headers.get(b"x-strict-mode") == b"1"
-            outcome, arrival = self._decide(document, owner, meaning, sent.strict, size)
+            outcome, arrival = await self._decide(document, owner, meaning, sent.strict, size)
             count, single = len(document.events), document.single
             del document  # of which nothing is needed any more, and the log may let us wait
             try:
@@ -128,7 +131,7 @@ class Collector:
             self.recent.decided(owner, outcome, arrival, strict=sent.strict, body_bytes=size)
             return _answer_to(outcome, single)
 
-    def _decide(
+    async def _decide(
         self, document: Document, owner: KeyOwner, meaning: Meaning, strict: bool, body_bytes: int
     ) -> tuple[Outcome, Arrival]:
         """Raises Refused, and OverQuota."""
@@ -144,7 +147,12 @@ class Collector:
             wall_now=wall,
             fresh_id=lambda: time_ordered_id(wall),
         )
-        outcome = accept(document, arrival, self.limits, self.names)
+        if len(document.events) <= EVENTS_AT_ONCE:
+            outcome = accept(document, arrival, self.limits, self.names)
+        else:
+            for step in accept_in_steps(document, arrival, self.limits, self.names, EVENTS_AT_ONCE):
+                outcome = step
+                await asyncio.sleep(0)
         if strict and not document.single and outcome.rejected:
             if (but_one := len(document.events) - 1) > 0:  # as a request without events, which costs one
                 self.admission.give_back(owner, but_one, historical)

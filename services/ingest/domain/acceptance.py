@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -96,8 +96,28 @@ class Outcome:
 def accept(document: Document, arrival: Arrival, limits: Limits, names: AccountNames) -> Outcome:
     """Decide about every event by itself: no client can resend a part of a batch, so the valid ones are kept."""
     judge = _Judge(document, arrival, limits, names)
-    outcome = Outcome(judged=min(len(document.events), limits.events), surplus=document.events[limits.events :])
-    for index in range(outcome.judged):
+    outcome = _nothing_yet(document, limits)
+    _decide_about(range(outcome.judged), document, judge, outcome)
+    return outcome
+
+
+def accept_in_steps(
+    document: Document, arrival: Arrival, limits: Limits, names: AccountNames, at_once: int
+) -> Iterator[Outcome]:
+    """The same, giving the one outcome after each step of so many events; it is complete after the last."""
+    judge = _Judge(document, arrival, limits, names)
+    outcome = _nothing_yet(document, limits)
+    for begin in range(0, outcome.judged, at_once):
+        _decide_about(range(begin, min(begin + at_once, outcome.judged)), document, judge, outcome)
+        yield outcome
+
+
+def _nothing_yet(document: Document, limits: Limits) -> Outcome:
+    return Outcome(judged=min(len(document.events), limits.events), surplus=document.events[limits.events :])
+
+
+def _decide_about(indexes: Iterable[int], document: Document, judge: _Judge, outcome: Outcome) -> None:
+    for index in indexes:
         event = bytes(document.events[index])
         judge.message_id = None
         try:
@@ -106,7 +126,6 @@ def accept(document: Document, arrival: Arrival, limits: Limits, names: AccountN
                 outcome.made_ids.add(accepted.id)
         except InvalidEvent as exc:
             outcome.rejects.append(Reject(index, judge.message_id, exc.reason, str(exc), event))
-    return outcome
 
 
 class _Judge:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from libs.common.events import TelemetryKind, TelemetryReceived, decode, encode
-from services.ingest.domain.acceptance import Limits, accept
+from services.ingest.domain.acceptance import Limits, accept, accept_in_steps
 from services.ingest.domain.accounts import AccountNames
 from services.ingest.domain.documents import read_batch
 from tests.unit.ingest.conftest import NOW, Accept, arrival
@@ -354,3 +354,13 @@ def test_a_time_of_no_kind_is_flagged_and_kept_short(take: Accept, timestamp: An
     event = only(take(track(timestamp=timestamp)))
     assert (event.occurred_at, event.flags) == (NOW, ("timestamp_unreadable",))
     assert len(event.original_timestamp or "") <= 64
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 10, 100])
+def test_deciding_in_steps_decides_the_same(at_once: int) -> None:
+    events = [track(messageId=str(n)) if n % 3 else {"type": "track"} for n in range(10)]
+    document = read_batch(msgspec.json.encode({"batch": events}))
+    limits = Limits(events=8)
+    steps = list(accept_in_steps(document, arrival(), limits, AccountNames(), at_once))
+    assert len(steps) == -(-limits.events // at_once)
+    assert steps[-1] == accept(document, arrival(), limits, AccountNames())
