@@ -37,6 +37,12 @@ class Deadline:
         if task.uncancel() <= cancelled_before and kind is asyncio.CancelledError:
             raise TimeoutError from exc
 
+    def cut_off(self, task: asyncio.Task[Any]) -> None:
+        """For a task that is within, the time is over now."""
+        if self._ends.pop(task, None) is not None:
+            self._cut_off[task] = task.cancelling()
+            task.cancel()
+
     def _look(self) -> None:
         """Cut off those whose time is over, and come again for the first of the others."""
         self._timer = None
@@ -46,6 +52,4 @@ class Deadline:
             if end > now:
                 self._timer = task.get_loop().call_later(end - now, self._look)
                 return
-            del self._ends[task]
-            self._cut_off[task] = task.cancelling()
-            task.cancel()
+            self.cut_off(task)

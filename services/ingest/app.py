@@ -26,7 +26,7 @@ from services.ingest.cors import Cors
 from services.ingest.hot_paths import HotPaths, hot_paths
 from services.ingest.openapi import document_hot_paths
 from services.ingest.paths import ALL_PATHS
-from services.ingest.pressure import InFlight, NotNow, Refusals
+from services.ingest.pressure import GaveWay, InFlight, NotNow, Refusals
 from services.ingest.publisher import Publisher
 from services.ingest.quotas import Quotas
 from services.ingest.recent import Recent
@@ -109,4 +109,7 @@ async def _owner_of_key(database: Database, secret_hash: bytes) -> KeyOwner | No
 def _answer_not_now(app: FastAPI) -> None:
     @app.exception_handler(NotNow)
     async def _not_now(_request: Request, exc: NotNow) -> JSONResponse:
-        return error_response(503, exc.code, str(exc), retry_after=exc.retry_after_seconds)
+        response = error_response(503, exc.code, str(exc), retry_after=exc.retry_after_seconds)
+        if isinstance(exc, GaveWay):
+            response.headers["Connection"] = "close"
+        return response

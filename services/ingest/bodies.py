@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+
 from starlette.exceptions import HTTPException
 from starlette.types import Receive
 
 from libs.common.deadline import Deadline
 from libs.common.web import BodyTooLarge
 from services.ingest.inflating import GZIP_MAGIC, Inflater
-from services.ingest.pressure import Share
+from services.ingest.pressure import GaveWay, Share
 
 
 class ClientLeft(Exception):
@@ -29,38 +32,50 @@ async def read_body(
     Raises BodyTooLarge, Refused 400 and 415 for its encoding, 408 when it takes too long, NotNow when the process
     holds too much, ClientLeft.
     """
-    if content_length.isdigit():
-        if int(content_length[:20]) > limit_bytes:
-            raise BodyTooLarge(limit_bytes)
-        share.expect(int(content_length))
+    announced = 0
+    if content_length.isdigit() and (announced := int(content_length[:20])) > limit_bytes:
+        raise BodyTooLarge(limit_bytes)
+    task = asyncio.current_task()
+    assert task is not None, "a server gives each request one"
+    share.arrives(announced, partial(deadline.cut_off, task))
     try:
         with deadline:
-            chunk, more = await _next(receive)
-            if not (more or content_encoding or chunk.startswith(GZIP_MAGIC)):  # nearly always
-                if len(chunk) > limit_bytes:
-                    raise BodyTooLarge(limit_bytes)
-                share.add(len(chunk))
-                return chunk
-            inflater = Inflater(content_encoding.decode("latin-1"))
-            pieces: list[bytes] = []
-            arrived = decoded = 0
-            while True:
-                arrived += len(chunk)
-                piece = inflater.feed(chunk, limit_bytes - decoded + 1)
-                decoded += len(piece)
-                if arrived > limit_bytes or decoded > limit_bytes:
-                    raise BodyTooLarge(limit_bytes)
-                if not more:  # asked of what was inflated to its end, which a body over the limit is not
-                    piece += inflater.finish()
-                share.add(len(piece))
-                pieces.append(piece)
-                if not more:
-                    return b"".join(pieces)
-                chunk, more = await _next(receive)
+            return await _read(receive, content_encoding, limit_bytes, share)
     except TimeoutError as exc:
+        if share.gave_way:
+            raise GaveWay from exc
         raise HTTPException(
             408, f"The body did not arrive within {deadline.seconds:g} s.", headers={"Connection": "close"}
         ) from exc
+    finally:
+        share.has_arrived()
+
+
+async def _read(receive: Receive, content_encoding: bytes, limit_bytes: int, share: Share) -> bytes:
+    chunk, more = await _next(receive)
+    if not (more or content_encoding or chunk.startswith(GZIP_MAGIC)):  # nearly always
+        if len(chunk) > limit_bytes:
+            raise BodyTooLarge(limit_bytes)
+        share.grow(len(chunk), len(chunk))
+        return chunk
+    inflater = Inflater(content_encoding.decode("latin-1"))
+    pieces: list[bytes] = []
+    arrived = decoded = 0
+    while True:
+        arrived += len(chunk)
+        piece = inflater.feed(chunk, limit_bytes - decoded + 1)
+        decoded += len(piece)
+        if arrived > limit_bytes or decoded > limit_bytes:
+            raise BodyTooLarge(limit_bytes)
+        if not more:  # asked of what was inflated to its end, which a body over the limit is not
+            rest = inflater.finish()
+            decoded += len(rest)
+            piece += rest
+        share.grow(arrived, decoded)
+        pieces.append(piece)
+        if not more:
+            return b"".join(pieces)
+        chunk, more = await _next(receive)
 
 
 async def _next(receive: Receive) -> tuple[bytes, bool]:

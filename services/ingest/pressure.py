@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
+from time import monotonic
 from typing import Self
 
 from starlette.types import Receive
@@ -20,6 +22,11 @@ EVENT_BYTES = 1536
 """What an event takes besides that, however small it is."""
 SURPLUS_BYTES = 80
 """The same of an event that is refused unread, since its batch is too long."""
+AHEAD_TIMES = 8
+"""As much as has arrived of a body, there is room for at most."""
+PART_SECONDS = 2.0
+PARTS = 16
+"""Of the room that it holds, a request brings one in so many seconds, or gives way to others when they need it."""
 KEY_SHARE = 2
 """One of so many parts of what may be held is for requests of a single key."""
 HOLD_SECONDS = 1.0
@@ -53,29 +60,45 @@ class Busy(NotNow):
         super().__init__("busy", f"Too many bytes{whose} are on their way through here just now; send this again.", 2)
 
 
-class InFlight:
-    """The bytes of all requests in hand, bounded: of all together, and those of one key to a part of it."""
+class GaveWay(NotNow):
+    """Others needed the room of a request that came slowly. Its connection ends, or it would go on being held."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self) -> None:
+        super().__init__("busy", "This request came slowly, and its room was needed for others; send it again.", 2)
+
+
+class InFlight:
+    """The bytes of all requests in hand, bounded: of all together, and those of one key to a part of it.
+
+    Room is kept by filling it: when there is none left, whoever did not bring its part of a body lately gives way.
+    So to hold others up takes as many bytes a second as it takes to send as much.
+    """
+
+    def __init__(self, limit_bytes: int, now: Callable[[], float] = monotonic) -> None:
         self._limit_bytes = limit_bytes
+        self._now = now
         self._held_bytes = 0
         self._held_of_key: dict[str, int] = {}
+        self._arriving: dict[Share, float] = {}
+        """Since when each owes the next part of its body, the earliest first."""
         _held.set_function(lambda: self._held_bytes)
 
     def request(self, key_id: str = "") -> Share:
         """One request's share. Requests whose keys are not known yet are bounded as if they had one."""
         return Share(self, key_id)
 
-    def take(self, key_id: str, count: int, own_bytes: int) -> None:
-        """Raises Busy. Whoever takes outside of a request's share never gives back. A request that is the only one of
-        its key, with ``own_bytes`` already, may be as large as requests may be."""
-        of_key = self._held_of_key.get(key_id, 0)
-        if self._held_bytes + count > self._limit_bytes:
+    def take(self, share: Share, count: int) -> None:
+        """Raises Busy. A request that is the only one of its key may be as large as requests may be."""
+        of_key = self._held_of_key.get(share.key_id, 0)
+        if of_key > share.held_bytes:
+            too_many = of_key + count - self._limit_bytes // KEY_SHARE
+            if too_many > 0 and not self._has_made_room(too_many, share, share.key_id):
+                raise Busy(" of this write key")
+        too_many = self._held_bytes + count - self._limit_bytes
+        if too_many > 0 and not self._has_made_room(too_many, share):
             raise Busy("")
-        if of_key > own_bytes and of_key + count > self._limit_bytes // KEY_SHARE:
-            raise Busy(" of this write key")
         self._held_bytes += count
-        self._held_of_key[key_id] = of_key + count
+        self._held_of_key[share.key_id] = self._held_of_key.get(share.key_id, 0) + count
 
     def give_back(self, key_id: str, count: int) -> None:
         self._held_bytes -= count
@@ -83,6 +106,32 @@ class InFlight:
             self._held_of_key[key_id] = left
         else:
             self._held_of_key.pop(key_id, None)
+
+    def brings(self, share: Share) -> None:
+        """A part of its body; from now on it owes the next."""
+        self._arriving.pop(share, None)
+        self._arriving[share] = self._now()
+
+    def has_arrived(self, share: Share) -> None:
+        self._arriving.pop(share, None)
+
+    def _has_made_room(self, count: int, asking: Share, key_id: str | None = None) -> bool:
+        """Of the slow ones, of that key or of all; none goes when all of them would not be enough."""
+        slow = []
+        long_ago = self._now() - PART_SECONDS
+        for share, since in self._arriving.items():
+            if since > long_ago:
+                return False
+            if share is not asking and key_id in (None, share.key_id):
+                slow.append(share)
+                count -= share.held_bytes
+                if count <= 0:
+                    break
+        else:
+            return False
+        for share in slow:
+            share.give_way()
+        return True
 
 
 class Share:
@@ -92,7 +141,10 @@ class Share:
         self._in_flight = in_flight
         self.key_id = key_id
         self.held_bytes = 0
-        self._expected_bytes = 0
+        self.gave_way = False
+        self._announced_bytes = 0
+        self._brought_bytes = 0
+        """With the last part."""
 
     def __enter__(self) -> Self:
         self.add(REQUEST_BYTES)
@@ -101,19 +153,10 @@ class Share:
     def __exit__(self, *_: object) -> None:
         self._in_flight.give_back(self.key_id, self.held_bytes)
 
-    def expect(self, body_bytes: int) -> None:
-        """Of a known key's body that has been announced, all that it will take at once: of many that grow side by side
-        none would come to its end. Raises Busy."""
-        if self.key_id:
-            self.add(body_bytes * BODY_TIMES)
-            self._expected_bytes += body_bytes * BODY_TIMES
-
     def add(self, count: int) -> None:
         """Raises Busy."""
-        expected = min(count, self._expected_bytes)
-        self._in_flight.take(self.key_id, count - expected, self.held_bytes)
-        self._expected_bytes -= expected
-        self.held_bytes += count - expected
+        self._in_flight.take(self, count)
+        self.held_bytes += count
 
     def is_of(self, key_id: str) -> None:
         """Now that the key is known. Raises Busy."""
@@ -123,9 +166,46 @@ class Share:
             self.key_id = key_id
             self.add(held)
 
+    # --- while the body arrives ---
+
+    def arrives(self, announced_bytes: int, cut_off: Callable[[], None]) -> None:
+        """``cut_off`` ends the reading, when this has to give way."""
+        self._announced_bytes = announced_bytes
+        self._cut_off = cut_off
+        self._in_flight.brings(self)
+
+    def grow(self, arrived_bytes: int, decoded_bytes: int) -> None:
+        """To that much of a body. Raises Busy.
+
+        Of a known key there is soon room for all of what is announced, and all that it will take: of many that grow
+        side by side to the end, none would come to it.
+        """
+        ahead = min(self._announced_bytes, arrived_bytes * AHEAD_TIMES) * BODY_TIMES if self.key_id else 0
+        self._hold(max(ahead, decoded_bytes))
+        if (arrived_bytes - self._brought_bytes) * PARTS >= self.held_bytes:
+            self._brought_bytes = arrived_bytes
+            self._in_flight.brings(self)
+
+    def has_arrived(self) -> None:
+        self._in_flight.has_arrived(self)
+
+    def give_way(self) -> None:
+        self.gave_way = True
+        self._in_flight.has_arrived(self)
+        held, self.held_bytes = self.held_bytes, 0
+        self._in_flight.give_back(self.key_id, held)
+        self._cut_off()
+
+    # --- when it is here ---
+
     def add_events(self, body_bytes: int, events: int, surplus: int) -> None:
         """What a body of so many events becomes on its way into the log. Raises Busy."""
-        self.add(body_bytes * (BODY_TIMES - 1) + events * EVENT_BYTES + surplus * SURPLUS_BYTES)
+        self._hold(body_bytes * BODY_TIMES + events * EVENT_BYTES + surplus * SURPLUS_BYTES)
+
+    def _hold(self, count: int) -> None:
+        """So much besides the request itself, or what is held already when that is more."""
+        if (more := REQUEST_BYTES + count - self.held_bytes) > 0:
+            self.add(more)
 
 
 class Refusals:

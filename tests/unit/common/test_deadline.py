@@ -33,6 +33,18 @@ async def test_each_is_cut_off_when_its_own_time_is_over() -> None:
     assert await within(deadline, forever) < 1, "and whoever comes later"
 
 
+async def test_a_task_can_be_cut_off_before_its_time() -> None:
+    deadline = Deadline(3600)
+    first, second = (asyncio.create_task(within(deadline, forever)) for _ in range(2))
+    await asyncio.sleep(0)
+    deadline.cut_off(first)
+    assert await first < 1
+    deadline.cut_off(first)
+    assert not second.done()
+    deadline.cut_off(second)
+    assert await second < 1
+
+
 async def test_who_is_done_in_time_is_left_alone() -> None:
     deadline = Deadline(0.02)
     for _ in range(3):

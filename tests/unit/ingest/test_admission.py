@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 import pytest
@@ -19,13 +21,17 @@ from services.ingest.domain.acceptance import Limits, accept
 from services.ingest.domain.accounts import AccountNames
 from services.ingest.domain.documents import read_batch
 from services.ingest.pressure import (
+    AHEAD_TIMES,
     BODY_TIMES,
     EVENT_BYTES,
+    PART_SECONDS,
+    PARTS,
     REQUEST_BYTES,
     SURPLUS_BYTES,
     Busy,
     InFlight,
     Refusals,
+    Share,
     most_of_a_request,
 )
 from services.ingest.quotas import BURST_SECONDS, HISTORY_BURST_SECONDS, OverQuota, Quotas
@@ -266,23 +272,81 @@ def test_a_request_is_its_keys_once_that_is_known() -> None:
     assert (in_flight._held_bytes, in_flight._held_of_key) == (0, {})
 
 
-def test_an_announced_body_has_its_room_from_the_beginning() -> None:
-    in_flight = InFlight(40 * REQUEST_BYTES)
+def never() -> None:
+    raise AssertionError("it may stay")
+
+
+def test_an_announced_body_has_its_room_once_a_part_is_here() -> None:
+    in_flight = InFlight(60 * REQUEST_BYTES)
     body_bytes = 10 * REQUEST_BYTES // BODY_TIMES
+    part = body_bytes // AHEAD_TIMES + 1
     with in_flight.request("key") as first:
-        first.expect(body_bytes)
-        with pytest.raises(Busy), in_flight.request("key") as second:
-            second.expect(body_bytes)
+        first.arrives(body_bytes, never)
+        assert first.held_bytes == REQUEST_BYTES
+        first.grow(part // 2, part // 2)
+        assert first.held_bytes == REQUEST_BYTES + part // 2 * AHEAD_TIMES * BODY_TIMES
+        first.grow(part, part)
         held = first.held_bytes
-        first.add(body_bytes)
+        assert held == REQUEST_BYTES + body_bytes * BODY_TIMES
+        first.grow(body_bytes, body_bytes)
+        first.has_arrived()
         first.add_events(body_bytes, 0, 0)
         assert first.held_bytes == held
         first.add_events(body_bytes, 1, 1)
-        assert first.held_bytes == held + body_bytes * (BODY_TIMES - 1) + EVENT_BYTES + SURPLUS_BYTES
+        assert first.held_bytes == held + EVENT_BYTES + SURPLUS_BYTES
     with in_flight.request() as unknown:
-        unknown.expect(10**9)
-        assert unknown.held_bytes == REQUEST_BYTES
-    assert in_flight._held_bytes == 0
+        unknown.arrives(10**9, never)
+        unknown.grow(1000, 1000)
+        assert unknown.held_bytes == REQUEST_BYTES + 1000
+        unknown.has_arrived()
+    assert (in_flight._held_bytes, in_flight._arriving) == (0, {})
+
+
+@contextmanager
+def arriving(in_flight: InFlight, key_id: str, bytes_held: int) -> Iterator[Share]:
+    with in_flight.request(key_id) as share:
+        share.arrives(0, lambda: None)
+        share.add(bytes_held - REQUEST_BYTES)
+        yield share
+        share.has_arrived()
+
+
+def test_who_brings_nothing_gives_way_when_its_room_is_needed(time: Time) -> None:
+    in_flight = InFlight(40 * REQUEST_BYTES, time)
+    ten = 10 * REQUEST_BYTES
+    with (
+        arriving(in_flight, "key", ten) as silent,
+        arriving(in_flight, "key", ten) as brisk,
+        arriving(in_flight, "neighbour", ten) as dripping,
+        in_flight.request("neighbour") as at_work,
+    ):
+        at_work.add(ten - REQUEST_BYTES)
+        with pytest.raises(Busy), in_flight.request("third"):
+            pass
+        for _ in range(21):
+            time.now += PART_SECONDS / 20
+            brisk.grow(brisk._brought_bytes + ten // PARTS, 0)
+            dripping.grow(dripping._brought_bytes + 1, 0)
+        with in_flight.request("key"):
+            assert [one.gave_way for one in (silent, brisk, dripping)] == [True, False, False]
+        with pytest.raises(Busy), in_flight.request("third") as too_large:
+            too_large.add(2 * ten)
+        assert not dripping.gave_way, "it would not have been enough"
+        with in_flight.request("third") as third:
+            third.add(15 * REQUEST_BYTES)
+            assert [one.gave_way for one in (brisk, dripping, at_work)] == [False, True, False]
+    assert (in_flight._held_bytes, in_flight._held_of_key, in_flight._arriving) == (0, {}, {})
+
+
+def test_a_request_does_not_give_way_to_itself(time: Time) -> None:
+    in_flight = InFlight(40 * REQUEST_BYTES, time)
+    with in_flight.request() as slow, in_flight.request("key") as at_work:
+        slow.arrives(0, never)
+        at_work.add(30 * REQUEST_BYTES)
+        time.now += PART_SECONDS + 1
+        with pytest.raises(Busy):
+            slow.grow(20 * REQUEST_BYTES, 20 * REQUEST_BYTES)
+        slow.has_arrived()
 
 
 @pytest.mark.parametrize("batch", [[CALL] * 2500, [CALL | LONG] * 2400, [CALL] * 20_000, [0] * 450_000, [{}] * 2500])
