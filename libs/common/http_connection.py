@@ -17,6 +17,8 @@ from libs.common.http_writing import AtOnce, last_answer
 
 HEAD_LIMIT_BYTES = 64 * 1024
 """Of a request's first line and headers. Proxies take less; cookies of a whole company's domains are less."""
+HEADERS_AT_MOST = 128
+"""In one request. Each costs us a hundred times what an empty one costs its sender."""
 BODY_PATIENCE = 2
 """Times the patience for a head. Whoever reads a body should give up, and say so, before its connection is cut."""
 LINGER_SECONDS = 2
@@ -82,7 +84,9 @@ class HttpConnection(HttpToolsProtocol):
         return scope is not None and "method" not in scope
 
     def _wait_for_more(self) -> None:
-        if self._bare_bytes > HEAD_LIMIT_BYTES:
+        if len(self.headers) > HEADERS_AT_MOST:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_MANY)
+        elif self._bare_bytes > HEAD_LIMIT_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
         elif self._deadline is None and not self._refused:
             seconds = self.patience_seconds * (BODY_PATIENCE if self._in_body else 1)
@@ -91,6 +95,9 @@ class HttpConnection(HttpToolsProtocol):
     # --- what the parser tells ---
 
     def on_headers_complete(self) -> None:
+        if len(self.headers) > HEADERS_AT_MOST:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_MANY)
+            raise ValueError(_TOO_MANY)  # stops the parser
         if self._head_bytes_at_most > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
             raise ValueError(_TOO_LARGE)  # stops the parser
@@ -116,10 +123,18 @@ class HttpConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Lets go what had come of a body that was refused unread, which else stays as long as the connection."""
+        """Lets go of the request and what had come of its body, which else stay as long as the connection."""
         super().on_response_complete()
         if self.cycle.response_complete:
             self.cycle.body = bytearray()
+            if self.scope is self.cycle.scope:  # and not that of a next one, which has begun to arrive
+                self._let_go_of_the_head()
+            self.cycle.scope = None  # type: ignore[assignment]
+
+    def _let_go_of_the_head(self) -> None:
+        self.scope = None  # type: ignore[assignment]
+        self.headers = []
+        self.url = b""
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -136,6 +151,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._refused = True
         self._forget_deadline()
+        self._let_go_of_the_head()
         if not self._nothing_is_answered:
             self.transport.close()
             return
@@ -163,3 +179,4 @@ class HttpConnection(HttpToolsProtocol):
 
 
 _TOO_LARGE = f"The request's first line and headers are larger than {HEAD_LIMIT_BYTES} bytes."
+_TOO_MANY = f"The request has more than {HEADERS_AT_MOST} headers."

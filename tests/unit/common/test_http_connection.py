@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from libs.common.http_connection import HEAD_LIMIT_BYTES, patient
+from libs.common.http_connection import HEAD_LIMIT_BYTES, HEADERS_AT_MOST, patient
+from libs.common.testing import eventually
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 SHORT = 0.2
@@ -218,3 +221,36 @@ async def test_whoever_wants_a_tunnel_is_refused(path: bytes) -> None:
         reader, writer = await connect()
         writer.write(b"CONNECT " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await answer(reader))[0] == 400
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b""], ids=["whole", "unfinished"])
+async def test_a_head_has_only_so_many_headers(end: bytes) -> None:
+    async with listening(answers_at_once) as connect:
+        reader, writer = await connect()
+        writer.write(b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * HEADERS_AT_MOST + b"\r\n")
+        assert (await answer(reader))[0] == 200
+        writer.write(b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * (HEADERS_AT_MOST + 2) + end)
+        status, body = await answer(reader)
+        assert (status, json.loads(body)["code"]) == (431, "request_header_fields_too_large")
+
+
+async def test_an_idle_connection_keeps_nothing_of_what_it_was_asked() -> None:
+    heads: list[weakref.ref[list[Any]]] = []
+
+    class Headers(list[Any]):
+        """A list that can be watched."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["headers"] = Headers(scope["headers"])
+        heads.append(weakref.ref(scope["headers"]))
+        await answers_at_once(scope, receive, send)
+
+    async with listening(app, idle_seconds=60) as connect:
+        reader, writer = await connect()
+        writer.write(GET)
+        await answer(reader)
+
+        async def gone() -> bool:
+            return heads[0]() is None
+
+        await eventually(gone)
