@@ -13,12 +13,20 @@ from datetime import datetime, timedelta
 from libs.common.events import TelemetryKind
 from services.ingest.domain.recent import KEPT_DAYS, RecentEvent, RecentReject
 from services.ingest.domain.remedies import remedy
-from services.ingest.domain.times import CORRECTED, IN_FUTURE, UNREADABLE
+from services.ingest.domain.times import CORRECTED, IN_FUTURE, MISSING, UNREADABLE
 
 SILENT = timedelta(days=2)
 WORTH_SAYING = 0.1
-"""Of the calls that should belong to an account. A few that do not are pages before the login."""
+"""Of the calls that should belong to an account: a few that do not are pages before the login. And of live times that
+were replaced: a few are devices of users. Of history, and of what was refused, every one is worth saying."""
+REFUSED_LATELY = timedelta(days=1)
+"""Older refusals have been mended, or nobody minds."""
+TRIED_AGAIN = {408, 429}
+"""Statuses, beside those of 5xx, after which senders come again by themselves: nothing is lost."""
 USED_FOR_ACCOUNTS = {TelemetryKind.TRACK, TelemetryKind.PAGE, TelemetryKind.SCREEN}
+
+READABLE = "Send ISO 8601, as 2026-03-02T12:00:00Z, or seconds or milliseconds since 1970, as `timestamp`."
+"""A remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ def findings(events: Sequence[RecentEvent], rejects: Sequence[RecentReject], now
         *_arrival(events, rejects, now),
         *_accounts(events),
         *_clocks(events),
+        *_history(events),
         *_message_ids(events),
     ]
 
@@ -59,12 +68,38 @@ def _arrival(events: Sequence[RecentEvent], rejects: Sequence[RecentReject], now
             f"Nothing was taken{since}, and {refused} refused, mostly as {code}: {message}",
             remedy(code),
         )
-    elif events and (silence := now - events[0].received_at) > SILENT:
+        return
+    yield from _some_refused(events, rejects, now)
+    if events and (silence := now - events[0].received_at) > SILENT:
         yield Finding(
             "silent",
             f"No event has arrived since {_moment(events[0].received_at)}, {silence.days} days ago.",
             "See whether the product still sends, and with a write key that works: kizashi keys list.",
         )
+
+
+def _some_refused(events: Sequence[RecentEvent], rejects: Sequence[RecentReject], now: datetime) -> Iterator[Finding]:
+    """Beside events that were taken. Only as far back as these are kept, or the two could not be compared."""
+    if not events:
+        return
+    first = max(events[-1].received_at, now - REFUSED_LATELY)
+    lost = [reject for reject in rejects if reject.received_at >= first and not _comes_again(reject)]
+    if lost:
+        [(code, _), *_] = Counter(reject.code for reject in lost).most_common(1)
+        message = next(reject.message for reject in lost if reject.code == code)
+        number = sum(reject.times for reject in lost)
+        taken = sum(event.received_at >= first for event in events)
+        mostly = "as" if len({reject.code for reject in lost}) == 1 else "mostly as"
+        yield Finding(
+            "some_rejected",
+            f"Since {_moment(first)} {taken:,} {'event was' if taken == 1 else 'events were'} taken, and "
+            f"{_counted(number)} refused, the last on {_moment(lost[0].received_at)}, {mostly} {code}: {message}",
+            f"{remedy(code)} `kizashi tail --rejects` shows each.".strip(),
+        )
+
+
+def _comes_again(reject: RecentReject) -> bool:
+    return reject.status is not None and (reject.status >= 500 or reject.status in TRIED_AGAIN)
 
 
 def _accounts(events: Sequence[RecentEvent]) -> Iterator[Finding]:
@@ -84,20 +119,53 @@ def _accounts(events: Sequence[RecentEvent]) -> Iterator[Finding]:
 
 
 def _clocks(events: Sequence[RecentEvent]) -> Iterator[Finding]:
-    skewed = {*CORRECTED, *IN_FUTURE}
-    if events and all(skewed.intersection(event.flags) for event in events):
+    live = [event for event in events if not event.historical]
+    if live and _flagged(live, CORRECTED + IN_FUTURE) == len(live):
         yield Finding(
             "clocks",
-            f"The last {len(events)} events all come from clocks that are wrong by more than five minutes; their times "
-            "were corrected by the time of sending, or replaced by that of arrival.",
+            f"The last {len(live)} live events all come from clocks that are wrong by more than five minutes; their "
+            "times were corrected by the time of sending, or replaced by that of arrival.",
             "Set the sender's clock (NTP), and its time zone: times are read as UTC when they name none.",
         )
-    elif events and all(set(UNREADABLE).intersection(event.flags) for event in events):
+        return
+    unreadable, ahead = _flagged(live, UNREADABLE), _flagged(live, IN_FUTURE)
+    if unreadable and unreadable >= WORTH_SAYING * len(live):
         yield Finding(
             "timestamps",
-            f"The timestamps of the last {len(events)} events cannot be read; they have the time of their arrival.",
-            "Send ISO 8601, as 2026-03-02T12:00:00Z, or seconds or milliseconds since 1970.",
+            f"The timestamps of {unreadable} of the last {len(live)} live events cannot be read; they have the time of "
+            "their arrival.",
+            READABLE,
         )
+    if ahead and ahead >= WORTH_SAYING * len(live):
+        yield Finding(
+            "future_timestamps",
+            f"The timestamps of {ahead} of the last {len(live)} live events are in the future; they have the time of "
+            "their arrival.",
+            "Set the sender's clock (NTP) and its time zone, and send when something happened, not when it is due.",
+        )
+
+
+def _history(events: Sequence[RecentEvent]) -> Iterator[Finding]:
+    """Arrival is a wrong time for every event of the past, and its account seems used today."""
+    history = [event for event in events if event.historical]
+    wrong = {
+        "without timestamp": _flagged(history, MISSING),
+        "with one that cannot be read": _flagged(history, UNREADABLE),
+        "with one in the future": _flagged(history, IN_FUTURE),
+    }
+    if number := sum(wrong.values()):
+        told = ", ".join(f"{count} {how}" for how, count in wrong.items() if count)
+        yield Finding(
+            "history_times",
+            f"{number} of the last {len(history)} events of history have the time of their arrival: {told}. They count "
+            "as if they had just happened.",
+            f"{READABLE} What was taken keeps its time: before the source is live, try with a few events and look at "
+            "`kizashi tail`.",
+        )
+
+
+def _flagged(events: Sequence[RecentEvent], flags: tuple[str, ...]) -> int:
+    return sum(not set(flags).isdisjoint(event.flags) for event in events)
 
 
 def _message_ids(events: Sequence[RecentEvent]) -> Iterator[Finding]:

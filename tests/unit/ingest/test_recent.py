@@ -190,13 +190,16 @@ def seen(**fields: Any) -> RecentEvent:
     return RecentEvent(**{**usual, **fields})
 
 
-def refused(code: str = "missing_event", *, at: datetime = NOW, times: int = 1) -> RecentReject:
+def refused(
+    code: str = "missing_event", *, at: datetime = NOW, times: int = 1, status: int | None = None
+) -> RecentReject:
     return RecentReject(
         workspace_id=1,
         source_id=7,
         key_id="k",
         noted_at=at,
         received_at=at,
+        status=status,
         code=code,
         message=f"It is {code}.",
         times=times,
@@ -233,8 +236,36 @@ def test_a_few_events_without_account_are_nothing() -> None:
 def test_wrong_clocks_are_said_when_all_are_wrong() -> None:
     wrong = [seen(flags=("skew_corrected",)), seen(flags=("timestamp_in_future",))]
     assert set(found(wrong)) == {"clocks"}
-    assert found([*wrong, seen()]) == {}
-    assert set(found([seen(flags=("timestamp_unreadable",))])) == {"timestamps"}
+    assert found([*wrong, *[seen()] * 9]) == {}
+
+
+@pytest.mark.parametrize(
+    ("flag", "code"), [("timestamp_unreadable", "timestamps"), ("timestamp_in_future", "future_timestamps")]
+)
+def test_replaced_times_are_said_from_a_tenth_on(flag: str, code: str) -> None:
+    said = found([seen(flags=(flag,)), *[seen()] * 9])
+    assert set(said) == {code}
+    assert "of 1 of the last 10 live events" in said[code]
+    assert found([seen(flags=(flag,)), *[seen()] * 10]) == {}
+
+
+def test_of_history_every_time_that_was_replaced_is_said() -> None:
+    past = seen(historical=True)
+    said = found(
+        [
+            seen(historical=True, flags=("timestamp_missing",)),
+            *[seen(historical=True, flags=("timestamp_unreadable",))] * 2,
+            seen(historical=True, flags=("timestamp_in_future",)),
+            *[past] * 50,
+            *[seen(flags=("timestamp_missing",))] * 20,
+        ]
+    )
+    assert set(said) == {"history_times"}, "a live event without timestamp happened when it came"
+    assert said["history_times"].startswith(
+        "4 of the last 54 events of history have the time of their arrival: 1 without timestamp, 2 with one that "
+        "cannot be read, 1 with one in the future."
+    )
+    assert found([past] * 3) == {}
 
 
 def test_only_rejects_are_said_with_the_commonest_reason() -> None:
@@ -243,7 +274,27 @@ def test_only_rejects_are_said_with_the_commonest_reason() -> None:
     assert "3 events or requests were refused, mostly as missing_event" in said["only_rejected"]
     since = found([seen(received_at=NOW - timedelta(hours=1))], [refused("not_json", times=1200)])
     assert "Nothing was taken since 2026-03-02 11:00 UTC, and 1,200" in since["only_rejected"]
-    assert found([seen()] * 5, [refused(at=NOW + timedelta(seconds=1))]) == {}
+    assert set(found([seen()] * 5, [refused(at=NOW + timedelta(seconds=1))])) == {"some_rejected"}
+
+
+def test_what_is_refused_beside_what_is_taken_is_said() -> None:
+    minutes_ago = [NOW - timedelta(minutes=number) for number in range(34)]
+    taken = [seen(received_at=at) for at in minutes_ago]
+    said = found(taken, [refused(at=at) for at in minutes_ago[3:14]] + [refused("not_json", at=minutes_ago[20])])
+    assert set(said) == {"some_rejected"}
+    assert said["some_rejected"].startswith(
+        "Since 2026-03-02 11:27 UTC 34 events were taken, and 12 events or requests were refused, the last on "
+        "2026-03-02 11:57 UTC, mostly as missing_event: It is missing_event. Name what happened"
+    )
+
+
+def test_no_refusal_is_said_that_is_over_or_costs_nothing() -> None:
+    earlier = NOW - timedelta(hours=1)
+    taken = [seen(), seen(received_at=earlier)]
+    assert found(taken, [refused(at=earlier - timedelta(seconds=1))]) == {}, "what was taken then is not known"
+    assert found(taken, [refused("over_quota", at=earlier, status=429), refused("busy", at=earlier, status=503)]) == {}
+    since = NOW - timedelta(days=1)
+    assert found([seen(), seen(received_at=since - timedelta(1))], [refused(at=since - timedelta(seconds=1))]) == {}
 
 
 def test_silence_is_said_after_two_days() -> None:
