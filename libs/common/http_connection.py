@@ -110,6 +110,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._deadline is not None:
             self._forget_deadline()
         super().on_headers_complete()
+        self.headers = []  # for what a chunked body may bring after its end: that is no header, and nobody reads it
 
     def on_body(self, body: bytes) -> None:
         self._bare_bytes = 0
@@ -119,6 +120,7 @@ class HttpConnection(HttpToolsProtocol):
         if not self._in_body:
             return  # the end of a head that comes again
         self._in_body = False
+        self.headers = []
         self._bare_bytes = 0
         super().on_message_complete()
 

@@ -254,3 +254,17 @@ async def test_an_idle_connection_keeps_nothing_of_what_it_was_asked() -> None:
             return heads[0]() is None
 
         await eventually(gone)
+
+
+async def test_what_follows_a_body_is_no_header() -> None:
+    async with echoing() as (connect, _):
+        reader, writer = await connect()
+        writer.write(CHUNKED + b"1\r\nx\r\n0\r\nX-Write-Key: y\r\n\r\n")
+        assert await answer(reader) == (200, b"POST host,transfer-encoding x")
+
+
+async def test_of_what_follows_a_body_not_much_is_taken() -> None:
+    async with listening(waits_for_the_body) as connect:
+        reader, writer = await connect()
+        writer.write(CHUNKED + b"0\r\n" + b"a:b\r\n" * (HEADERS_AT_MOST + 2))
+        assert (await answer(reader))[0] == 431
