@@ -13,7 +13,9 @@ repeats        how often the same row has come before, in bounded memory
 journal        how far a file has been sent, so that the same command goes on there
 beginning      what follows from a journal for a file as it is now
 rejects        the rows that were refused, in a file beside
-destination    which ingest, which key, which source
+destination    which ingest, which source
+write_key      that of an import: a given one, or one of its own
+interruption   whatever asks it to end is as Ctrl-C
 sending        a batch -> accepted or refused, whatever the network does meanwhile
 work           batches in flight, acknowledged in the order of the file
 words          what people are shown before, during and after

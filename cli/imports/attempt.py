@@ -92,12 +92,12 @@ def _go_on(plan: Plan, old: Journal, manner: Manner, to: Destination) -> int:
 
 
 def _send_rows(plan: Plan, journal: Journal, manner: Manner, to: Destination, *, asks: bool) -> int:
-    asyncio.run(_check(to))
     if asks and plan.columns.guessed and not manner.yes and not manner.wants_json and _somebody_is_there():
         _confirm(f"Send it to {to.name}?")
     stopped: str | None = None
     status = 0
     try:
+    asyncio.run(_check(to))
         asyncio.run(_run(plan, journal, manner, to))
     except Stopped as exc:
         stopped, status = exc.message, exc.exit_code
@@ -131,7 +131,11 @@ async def _run(plan: Plan, journal: Journal, manner: Manner, to: Destination) ->
         ):
             sender.told = bar.told
             work = Work(sender, journal, manner.journal, rejects)
-            await work.run(batches(plan.rows, plan.calls, plan.digest), bar)
+            key_lives = asyncio.create_task(to.key.stay_alive())
+            try:
+                await work.run(batches(plan.rows, plan.calls, plan.digest), bar)
+            finally:
+                key_lives.cancel()
 
 
 def _confirm(question: str) -> None:

@@ -15,6 +15,7 @@ from cli.imports import journal as journals
 from cli.imports.csv_rows import delimiter_of
 from cli.imports.destination import WRITE_KEY_VARIABLE, destination
 from cli.imports.file_lines import STDIN
+from cli.imports.interruption import as_after_ctrl_c
 from cli.imports.mapping_file import MappingFile, lines_of, load
 from cli.imports.names import Kind
 from cli.imports.own_files import expect_own_files
@@ -126,7 +127,7 @@ def import_file(
       0    every row was sent
       1    some were refused
       2    nothing was sent: the command or the file must be another
-      3    it stopped in the middle; the same command goes on there (130 after Ctrl-C)
+      3    it stopped in the middle; the same command goes on there (130 after Ctrl-C or a TERM)
 
     \b
     Examples:
@@ -159,7 +160,7 @@ def import_file(
     try:
         if dry_run:
             sys.exit(attempt.rehearse(wanted, manner))
-        with destination(source, write_key) as to:
+        with as_after_ctrl_c(), destination(source, write_key) as to:
             sys.exit(attempt.send(wanted, manner, to))
     except (KeyboardInterrupt, click.Abort):
         sys.exit(attempt.INTERRUPTED)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 from cli.apis import Apis, running_here, urls_found
 from cli.imports.problems import Misused
+from cli.imports.write_key import GivenKey, OwnKey
 
 WRITE_KEY_VARIABLE = "KIZASHI_CLI_WRITE_KEY"
-KEY_NAME = "kizashi import"
-KEY_DAYS = 7
-"""How long a key made for an import lives if nobody is left to revoke it."""
 _PREFIX = "kzw_"
 
 
@@ -27,7 +24,7 @@ class Destination:
     """``source`` as the API shows it; None when nobody says whose the write key is."""
 
     url: str
-    write_key: str
+    key: GivenKey | OwnKey
     source: dict[str, Any] | None
 
     @property
@@ -35,8 +32,16 @@ class Destination:
         return self.source["id"] if self.source else None
 
     @property
+    def write_key(self) -> str:
+        """Raises Misused when one has to be made, and cannot be."""
+        with _as_misuse():
+            return self.key.value()
+
+    @property
     def key_digest(self) -> str:
-        """Stands for the write key where it must not be."""
+        """Stands for the write key where it must not be; nothing does for one that lives no longer than the import."""
+        if isinstance(self.key, OwnKey):
+            return ""
         return hashlib.sha256(self.write_key.encode()).hexdigest()[:16]
 
     @property
@@ -60,19 +65,16 @@ def destination(source: str | None, write_key: str | None) -> Iterator[Destinati
                 f"No write key: name a source (--source NAME, which needs an API key of the scope admin), or give one "
                 f"of its keys (--write-key, {WRITE_KEY_VARIABLE})."
             )
-        yield Destination(url, key, _source_of(key))
+        yield Destination(url, GivenKey(key), _source_of(key))
         return
     with _as_misuse():
         apis = Apis.found()
         found = _source_named(apis, source)
-        path = f"/v1/sources/{found['id']}/write-keys"
-        until = (datetime.now(UTC) + timedelta(days=KEY_DAYS)).isoformat(timespec="seconds")
-        made = apis.post("ingest", path, {"name": KEY_NAME, "expires_at": until})
+    own = OwnKey(apis, found["id"])
     try:
-        yield Destination(url, made["write_key"], found)
+        yield Destination(url, own, found)
     finally:
-        with suppress(click.ClickException):
-            apis.delete("ingest", f"{path}/{made['id']}")
+        own.end()
 
 
 def _source_named(apis: Apis, wanted: str) -> dict[str, Any]:

@@ -8,13 +8,14 @@ import pytest
 
 from cli.imports.destination import Destination
 from cli.imports.words import show_next
+from cli.imports.write_key import GivenKey
 
 MOBILE: dict[str, Any] = {"id": 2, "name": "Mobile app", "state": "importing"}
 DOES_NOT_COUNT = "does not count at all for an account that another source, a live one, knows too"
 
 
 def destination(source: dict[str, Any] | None) -> Destination:
-    return Destination("http://127.0.0.1:8080", "kzw_x", source)
+    return Destination("http://127.0.0.1:8080", GivenKey("kzw_x"), source)
 
 
 def test_the_end_says_what_an_importing_source_is_good_for(capsys: pytest.CaptureFixture[str]) -> None:
