@@ -46,6 +46,8 @@ class HttpConnection(HttpToolsProtocol):
         """Received since the last piece of a body, or the end of one."""
         self._deadline: TimerHandle | None = None
         self._refused = False
+        self._last_words: bytes | None = None
+        """For when all requests in hand are answered."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(AtOnce(transport, self.loop))  # type: ignore[arg-type]
@@ -126,7 +128,10 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Lets go of the request and what had come of its body, which else stay as long as the connection."""
+        is_last = not self.pipeline
         super().on_response_complete()
+        if is_last and self._last_words is not None and not self.transport.is_closing():
+            self._end(self._last_words)
         if self.cycle.response_complete:
             self.cycle.body = bytearray()
             if self.scope is self.cycle.scope:  # and not that of a next one, which has begun to arrive
@@ -148,31 +153,32 @@ class HttpConnection(HttpToolsProtocol):
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.")
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        """Answer, unless that would mix two answers, and let nothing more happen on this connection."""
+        """Answer what is arriving, after all that came before it, and let nothing more happen on this connection."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
         self._forget_deadline()
         self._let_go_of_the_head()
-        if not self._nothing_is_answered:
-            self.transport.close()
-            return
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        self.transport.write(last_answer(status, message))
+        answer = last_answer(status, message)
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or (cycle.response_complete and not self._in_body):
+            self._end(answer)
+        elif not self._in_body:
+            self._last_words = answer
+        elif self.pipeline:
+            self.pipeline.popleft()  # the request whose body is no good; it has not begun
+            self._last_words = answer
+        elif cycle.response_started:
+            self.transport.close()  # two answers must not mix
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._end(answer)
+
+    def _end(self, last_words: bytes) -> None:
+        self.transport.write(last_words)
         self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
-
-    @property
-    def _nothing_is_answered(self) -> bool:
-        """Of the request that is arriving; and none before it is in hand."""
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None:
-            return True
-        if self._in_body:
-            return not cycle.response_started and not self.pipeline
-        return cycle.response_complete
 
     def _forget_deadline(self) -> None:
         if self._deadline is not None:

@@ -268,3 +268,12 @@ async def test_of_what_follows_a_body_not_much_is_taken() -> None:
         reader, writer = await connect()
         writer.write(CHUNKED + b"0\r\n" + b"a:b\r\n" * (HEADERS_AT_MOST + 2))
         assert (await answer(reader))[0] == 431
+
+
+@pytest.mark.parametrize("bad", [b"no HTTP at all\r\n\r\n", CHUNKED + b"no size\r\n"], ids=["head", "chunk"])
+async def test_what_came_before_garbage_is_answered_before_the_garbage_is(bad: bytes) -> None:
+    async with listening(waits_for_the_body) as connect:
+        reader, writer = await connect()
+        writer.write((POST + b"x" * 10) * 2 + bad)
+        assert [(await answer(reader))[0] for _ in range(3)] == [200, 200, 400]
+        assert await reader.read() == b""
