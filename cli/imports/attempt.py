@@ -22,7 +22,7 @@ from cli.imports.problems import Misused, Stopped
 from cli.imports.rejects import Rejects
 from cli.imports.sending import Sender
 from cli.imports.values import as_iso
-from cli.imports.work import Work, batches, pass_over
+from cli.imports.work import Work, batches, rows_after
 from cli.printing import as_json
 
 INTERRUPTED = 130
@@ -56,7 +56,9 @@ def send(wanted: Wanted, manner: Manner, to: Destination) -> int:
             # What is added to a file that was sent as a whole is as new as the file is now.
             plan = stack.enter_context(planned(wanted, None if old.completed else old.as_of))
             beginning.expect_the_same(old, plan, wanted, to)
-            if pass_over(plan.rows, plan.calls, plan.digest, old):
+            rows = rows_after(plan.rows, plan.calls, plan.digest, old)
+            if rows is not None:
+                plan.rows = rows
                 return _go_on(plan, old, manner, to)
             if wanted.path == STDIN:
                 raise Misused("Standard input does not begin as it did before; --again sends all of it.")
@@ -72,6 +74,7 @@ def send(wanted: Wanted, manner: Manner, to: Destination) -> int:
 def _go_on(plan: Plan, old: Journal, manner: Manner, to: Destination) -> int:
     following = next(plan.rows, None)
     if following is None and old.completed:
+        words.show_unfinished(plan)
         refused = sum(old.refused.values())
         _say(
             manner,
@@ -94,10 +97,10 @@ def _go_on(plan: Plan, old: Journal, manner: Manner, to: Destination) -> int:
 def _send_rows(plan: Plan, journal: Journal, manner: Manner, to: Destination, *, asks: bool) -> int:
     if asks and plan.columns.guessed and not manner.yes and not manner.wants_json and _somebody_is_there():
         _confirm(f"Send it to {to.name}?")
+    asyncio.run(_check(to))
     stopped: str | None = None
     status = 0
     try:
-    asyncio.run(_check(to))
         asyncio.run(_run(plan, journal, manner, to))
     except Stopped as exc:
         stopped, status = exc.message, exc.exit_code
@@ -109,6 +112,7 @@ def _send_rows(plan: Plan, journal: Journal, manner: Manner, to: Destination, *,
         goes_on = "The same command goes on there." if manner.journal is not None else ""
         click.echo(f"Stopped after line {journal.lines} of {plan.file.name}: {stopped} {goes_on}".rstrip(), err=True)
         return status
+    words.show_unfinished(plan)
     if not manner.wants_json:
         words.show_end(plan, journal, to, manner.rejects)
         if journal.accepted:

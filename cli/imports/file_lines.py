@@ -6,6 +6,7 @@ import fcntl
 import gzip
 import io
 import os
+import signal
 import sys
 import zlib
 from collections.abc import Iterator
@@ -32,13 +33,15 @@ class Line(NamedTuple):
 
 @dataclass
 class OpenedFile:
-    """``size_bytes`` and ``modified_at`` are None for standard input."""
+    """``size_bytes`` and ``modified_at`` are None for standard input. ``unfinished_line`` is the last one, if it has no
+    end yet and somebody is writing the file: it is not among the lines that were read."""
 
     name: str
     size_bytes: int | None
     modified_at: datetime | None
     _stored: IO[bytes]
     _content: IO[bytes]
+    unfinished_line: int | None = None
 
     @property
     def read_bytes(self) -> int:
@@ -51,6 +54,12 @@ class OpenedFile:
         try:
             while data := self._content.readline(LONGEST_LINE_BYTES + 1):
                 number += 1
+                if not data.endswith(b"\n") and len(data) <= LONGEST_LINE_BYTES:
+                    if _is_being_written(self._stored):
+                        self.unfinished_line = number
+                        return
+                    # What came between reading and asking.
+                    data += self._content.readline(LONGEST_LINE_BYTES + 1 - len(data))
                 too_long = len(data) > LONGEST_LINE_BYTES
                 yield Line(number, data[:LONGEST_LINE_BYTES], too_long)
                 while too_long and data and not data.endswith(b"\n"):
@@ -84,6 +93,23 @@ def opened(path: str) -> Iterator[OpenedFile]:
             _stored=stored,
             _content=content,
         )
+
+
+def _is_being_written(file: IO[bytes]) -> bool:
+    """Whether somebody has it open to write, where that can be known: on Linux, of files that are the user's own."""
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    try:
+        # A lease is had of a file only while nobody has it open to write. Who opens it just then signals us, and by the
+        # usual signal would end us.
+        fcntl.fcntl(file.fileno(), fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(file.fileno(), fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(file.fileno(), fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _lock(file: IO[bytes], path: str) -> None:

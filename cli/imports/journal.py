@@ -21,6 +21,8 @@ class Journal(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     ``source`` is its number where it is known; ``key`` stands for the write key. ``mapping`` stands for what columns
     were taken for. ``first_sent_at`` is of the earliest attempt whose ids may still be counted on.
+    ``unended_bytes`` are those of the last row, where it was taken and no line feed ended it: the file may go on in the
+    middle of it.
     """
 
     kind: Kind
@@ -34,6 +36,7 @@ class Journal(msgspec.Struct, kw_only=True, omit_defaults=True):
     completed: bool = False
     lines: int = 0
     digest: str = ""
+    unended_bytes: int = 0
     rows: int = 0
     accepted: int = 0
     refused: dict[str, int] = {}

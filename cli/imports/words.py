@@ -96,6 +96,7 @@ def rehearse(plan: Plan, wants_json: bool) -> int:
         for one in batch.refused:
             refused[one.code] += 1
             first.setdefault(one.code, (one.line, one.message))
+    show_unfinished(plan)
     if wants_json:
         as_json(
             {
@@ -130,6 +131,15 @@ def _show_foreseen(refused: Mapping[str, int], first: Mapping[str, tuple[int, st
 def show_end(plan: Plan, journal: Journal, to: Destination, rejects: Path) -> None:
     line(f"Sent {counted(journal.accepted, 'row')} of {plan.file.name} to {to.name}.")
     show_refused(journal, rejects)
+
+
+def show_unfinished(plan: Plan) -> None:
+    if (number := plan.file.unfinished_line) is not None:
+        click.echo(
+            f"Line {number} has no end yet, and somebody is writing {plan.file.name}: it is not sent. Run the same "
+            "command when the file is written.",
+            err=True,
+        )
 
 
 def show_refused(journal: Journal, rejects: Path) -> None:

@@ -7,8 +7,10 @@ import hashlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
@@ -18,6 +20,7 @@ import msgspec
 from cli.imports import journal as journals
 from cli.imports.calls import Calls
 from cli.imports.journal import Journal
+from cli.imports.names import Kind
 from cli.imports.problems import RowRefused
 from cli.imports.rejects import Refused, Rejects
 from cli.imports.rows import Row
@@ -44,6 +47,12 @@ class Digest:
 
     def add(self, data: bytes) -> None:
         self._of.update(data.rstrip(b"\r\n") + b"\n")
+
+    def with_(self, data: bytes) -> Digest:
+        longer = copy(self)
+        longer._of = self._of.copy()
+        longer.add(data)
+        return longer
 
     def as_text(self) -> str:
         return self._of.hexdigest()
@@ -142,6 +151,7 @@ class Work:
         journal.rows += batch.count
         journal.accepted += len(batch.calls) - len(refusals)
         journal.lines, journal.digest = batch.last_line, batch.digest
+        journal.unended_bytes = _unended_bytes(batch, refusals)
         journal.rejects_bytes = self._rejects.bytes
         journal.last_sent_at = datetime.now(UTC)
         self._unwritten = True
@@ -165,16 +175,44 @@ def _by_row(batch: Batch, refusals: Sequence[Refusal]) -> list[Refused]:
     ]
 
 
-def pass_over(rows: Iterator[Row], calls: Calls, digest: Digest, journal: Journal) -> bool:
-    """Go over the rows that the journal says were sent, so that ``calls`` knows them when the others come. False when
-    they are not the rows that were sent. Raises Stopped for a damaged file."""
+def _unended_bytes(batch: Batch, refusals: Sequence[Refusal]) -> int:
+    if not batch.rows or len(batch.rows) - 1 in {one.place for one in refusals}:
+        return 0
+    last = batch.rows[-1]
+    return len(last.data) if last.last_line == batch.last_line and not last.data.endswith(b"\n") else 0
+
+
+def rows_after(rows: Iterator[Row], calls: Calls, digest: Digest, journal: Journal) -> Iterator[Row] | None:
+    """Those that follow the ones that the journal says were sent, which are gone over, so that ``calls`` knows them.
+    None when they are not the rows that were sent. Raises Stopped for a damaged file."""
     if journal.lines == 0:
-        return True
+        return rows
     for row in rows:
+        last = row.last_line >= journal.lines
+        if last and _has_grown(row, digest, journal):
+            return chain([_grown(row, journal)], rows)
         digest.add(row.data)
         if row.cells is not None:
             with suppress(RowRefused):
                 calls.call_of(row.cells)
-        if row.last_line >= journal.lines:
-            return row.last_line == journal.lines and digest.as_text() == journal.digest
-    return False
+        if last:
+            return rows if row.last_line == journal.lines and digest.as_text() == journal.digest else None
+    return None
+
+
+def _has_grown(row: Row, digest: Digest, journal: Journal) -> bool:
+    """Whether the file ended in the middle of the row when that was sent."""
+    sent, now = row.data[: journal.unended_bytes].rstrip(b"\r"), row.data.rstrip(b"\r\n")
+    return journal.unended_bytes > 0 and sent != now and digest.with_(sent).as_text() == journal.digest
+
+
+def _grown(row: Row, journal: Journal) -> Row:
+    """What is said of an account now takes the place of what was said; an event that was counted is."""
+    if journal.kind is Kind.ACCOUNTS:
+        return row
+    problem = RowRefused(
+        "sent_unfinished",
+        f"The file ended with the first {journal.unended_bytes} bytes of this row, and they were sent; the whole row "
+        "would count a second time.",
+    )
+    return Row(row.first_line, row.last_line, row.data, problem=problem)

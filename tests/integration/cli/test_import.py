@@ -160,6 +160,43 @@ async def test_run_twice_it_counts_once(
     assert (await health.usage("a1"))["Login"] == 5
 
 
+async def test_a_row_that_was_not_written_to_its_end_counts_once(
+    tmp_path: Path, kizashi_import: Import, log: EventLog
+) -> None:
+    async def sent() -> list[tuple[str | None, bytes]]:
+        found = [event for event in await events(log, Topic.TELEMETRY_IMPORT) if isinstance(event, TelemetryReceived)]
+        return sorted((event.user_id, bytes(event.properties)) for event in found)
+
+    at = recently()
+    usage = tmp_path / "usage.csv"
+    with usage.open("w") as writer:
+        writer.write(f"event,user_id,timestamp,n\nLogin,u1,{at},1\nLogin,u2,{at},12")
+        writer.flush()
+        first = await kizashi_import("usage.csv")
+        assert "Line 3 has no end yet, and somebody is writing usage.csv" in first.stderr
+        assert "Line 3 has no end yet" in (await kizashi_import("usage.csv")).stderr
+        assert await sent() == [("u1", b'{"n":1}')]
+        writer.write("34\nLogin,u3,")
+    assert "Sent 2 rows" in (await kizashi_import("usage.csv", status=1)).stdout
+    with usage.open("a") as writer:
+        writer.write(f"{at},5\nLogin,u4,{at},6")
+    assert "Sent 4 rows" in (await kizashi_import("usage.csv")).stdout
+    counted = [("u1", b'{"n":1}'), ("u2", b'{"n":1234}'), ("u3", b'{"n":5}'), ("u4", b'{"n":6}')]
+    ids = {event.id for event in await events(log, Topic.TELEMETRY_IMPORT)}
+    assert (sorted(set(await sent())), len(ids)) == (counted, 4)
+
+    # Nobody is writing it now, so the last row was sent; then it turns out to have been half of one.
+    with usage.open("a") as writer:
+        writer.write(f"78\nLogin,u5,{at},7\n")
+    grown = await kizashi_import("usage.csv", "--json", status=1)
+    assert "Going on after line 5" in grown.stderr
+    assert json.loads(grown.stdout)["refused_by_code"] == {"sent_unfinished": 1}
+    (reject,) = [json.loads(line) for line in (tmp_path / "usage.csv.rejects.jsonl").read_text().splitlines()]
+    assert (reject["line"], reject["original"]) == (5, f"Login,u4,{at},678")
+    assert sorted(set(await sent())) == [*counted, ("u5", b'{"n":7}')]
+    assert "All of usage.csv was sent" in (await kizashi_import("usage.csv", status=1)).stdout
+
+
 async def test_after_its_ids_are_forgotten_a_file_still_counts_once(
     tmp_path: Path, health: Health, kizashi_import: Import, owner: asyncpg.Connection, neighbour: Tenant
 ) -> None:
