@@ -13,6 +13,11 @@ from libs.common.db import Database, text
 from libs.common.errors import Refused
 
 PREFIX = "kzs"
+WRITE_KEY_PREFIX = "kzw"
+A_WRITE_KEY = (
+    f"This is a write key, which opens nothing but sending events: show an API key, which begins with {PREFIX}_ "
+    "(kizashi api-keys create)."
+)
 
 
 class Scope(StrEnum):
@@ -63,6 +68,8 @@ async def authenticate(database: Database, authorization: str | None) -> Princip
     if scheme.lower() != "bearer" or not token:
         raise Refused(401, "missing_api_key", "Send your API key as: Authorization: Bearer kzs_…")
     parts = token.strip().split("_")
+    if parts[0] == WRITE_KEY_PREFIX:
+        raise Refused(401, "malformed_api_key", A_WRITE_KEY)
     if len(parts) != 3 or parts[0] != PREFIX or _checksum(token.strip()[:-8]) != token.strip()[-8:]:
         raise Refused(401, "malformed_api_key", "This is not a whole API key; copy it again.")
     public_id, secret = parts[1], parts[2][:-8]

@@ -18,6 +18,7 @@ from libs.common.clock import wall_now
 from libs.common.errors import Refused, RetryLater
 
 PREFIX = "kzw_"
+API_KEY_PREFIX = "kzs_"
 LONGEST = 200
 LOOK_UP_SECONDS = 2.0
 KNOWN_SECONDS = 0.5
@@ -28,6 +29,10 @@ UNKNOWN_SECONDS = 1.0
 STALE_SECONDS = 300.0
 """How long a known key goes on working while the database does not answer: telemetry needs only the log."""
 REMEMBERED = 10_000
+AN_API_KEY = (
+    "This is an API key, which belongs into no product: send with a write key of the source, which begins with "
+    f"{PREFIX} (kizashi keys create --source ID)."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,8 @@ class WriteKeys:
                 401, "missing_write_key", "Show the source's write key: as the user name of Basic, or as X-Write-Key."
             )
         found = await self._owner_of(hash_of(key)) if len(key) <= LONGEST else None
+        if found is None and key.startswith(API_KEY_PREFIX):
+            raise Refused(401, "unknown_write_key", AN_API_KEY)
         if found is None:
             raise Refused(401, "unknown_write_key", "This write key is unknown, expired or revoked.")
         return found

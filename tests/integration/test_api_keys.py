@@ -41,11 +41,15 @@ async def test_a_key_names_its_workspace_and_scopes(api: Database, key: NewApiKe
     assert principal.scopes == {Scope.READ, Scope.ADMIN}
 
 
-async def _code(api: Database, authorization: str | None) -> str:
+async def _refusal(api: Database, authorization: str | None) -> Refused:
     with pytest.raises(Refused) as refusal:
         await authenticate(api, authorization)
     assert refusal.value.status == 401
-    return refusal.value.code
+    return refusal.value
+
+
+async def _code(api: Database, authorization: str | None) -> str:
+    return (await _refusal(api, authorization)).code
 
 
 async def test_whoever_shows_no_whole_key_is_told_what_is_wrong(api: Database, key: NewApiKey) -> None:
@@ -55,6 +59,11 @@ async def test_whoever_shows_no_whole_key_is_told_what_is_wrong(api: Database, k
     for broken in (key.token[:-1], key.token + "0", mistyped, "kzs_", "kzs__", "____", "x", "é" * 40, "kzs_a_b_c"):
         assert await _code(api, f"Bearer {broken}") == "malformed_api_key"
     assert await _code(api, f"Bearer {new_api_key().token}") == "unknown_api_key"
+
+
+async def test_a_write_key_is_told_apart(api: Database) -> None:
+    refusal = await _refusal(api, f"Bearer kzw_{'0' * 12}_{'0' * 32}")
+    assert (refusal.code, str(refusal)[:23]) == ("malformed_api_key", "This is a write key, wh")
 
 
 @pytest.mark.parametrize("column", ["revoked_at", "expires_at"])

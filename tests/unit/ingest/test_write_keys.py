@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.api_keys import new_api_key
 from libs.common.errors import Refused, RetryLater
 from services.ingest.write_keys import (
     KeyOwner,
@@ -115,6 +116,11 @@ async def test_a_missing_or_unknown_key_is_final(table: KeyTable, key: str | Non
             await keys.owner(key)
         assert refusal.value.status == 401
     assert table.asked <= 1
+
+
+async def test_an_api_key_is_told_apart(table: KeyTable) -> None:
+    with pytest.raises(Refused, match=r"This is an API key.* write key .* kzw_"):
+        await WriteKeys(table.find, remember_seconds=60).owner(new_api_key().token)
 
 
 async def test_a_revoked_key_stops_working_when_it_is_asked_for_again(table: KeyTable) -> None:
