@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -10,12 +11,14 @@ import click
 
 from cli.apis import Apis
 from cli.moments import expires_at, expiry_option, overlap_option
-from cli.printing import as_json, columns, line, moment, plain
+from cli.printing import as_json, columns, counted, line, moment, plain
 from cli.shown_once import show_old_one, show_once
 
 SHOWS_ITSELF = "kzw_"
 DEFAULT_QUOTA = "default"
 ANY_ORIGIN = "any"
+SHOWN_AFTER_ITS_END = timedelta(days=7)
+"""Of a key, in the list: imports make one each, and whoever looks wants those that matter."""
 
 json_option = click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
 
@@ -62,14 +65,16 @@ def keys() -> None:
 
 @keys.command("list")
 @click.option("--source", type=click.IntRange(min=1), metavar="ID", help="Only of this source; else of all.")
+@click.option("--all", "wants_all", is_flag=True, help="Also those that ended more than 7 days ago, as --json does.")
 @json_option
-def list_keys(source: int | None, wants_json: bool) -> None:
+def list_keys(source: int | None, wants_all: bool, wants_json: bool) -> None:
     """List them, with what each may do and whether it works now."""
     apis = Apis.found()
     found = [key for one in ([source] if source else _sources(apis)) for key in apis.get("ingest", _path(one))]
     if wants_json:
         as_json(found)
         return
+    shown = found if wants_all else [key for key in found if not _ended_long_ago(key, datetime.now(UTC))]
     columns(
         ("id", "source", "name", "state", "expires", "events/s", "pages", "replaced by"),
         [
@@ -83,10 +88,12 @@ def list_keys(source: int | None, wants_json: bool) -> None:
                 ", ".join(key["origins"]) or "any",
                 key["replaced_by"],
             )
-            for key in found
+            for key in shown
         ],
-        empty="No write keys yet: kizashi keys create --source ID",
+        empty=f"No write keys {'that work' if found else 'yet'}: kizashi keys create --source ID",
     )
+    if hidden := len(found) - len(shown):
+        line(f"{counted(hidden, 'key')} that ended more than 7 days ago not shown; --all shows them.")
 
 
 @keys.command("create")
@@ -195,6 +202,11 @@ def _rules(expires: str | None, events_per_s: int | str | None, origins: Sequenc
 
 def _pages(origins: Sequence[str]) -> str:
     return f"for pages of {', '.join(origins)}" if origins else "for every page"
+
+
+def _ended_long_ago(key: dict[str, Any], now: datetime) -> bool:
+    ends = [datetime.fromisoformat(at) for at in (key["revoked_at"], key["expires_at"]) if at is not None]
+    return bool(ends) and min(ends) < now - SHOWN_AFTER_ITS_END
 
 
 def _sources(apis: Apis) -> list[int]:
