@@ -31,6 +31,7 @@ from services.ingest.write_keys import KeyOwner, WriteKeys, shown_as_bearer, sho
 
 EVENTS_AT_ONCE = 200
 """Decided about before others have a turn: some milliseconds, which a single call beside a large batch waits."""
+NOT_LET_IN = (401, 403)
 LISTED_ERRORS = 100
 """Rejected events that an answer names; the rest it counts."""
 
@@ -70,7 +71,9 @@ class Collector:
         """The body of a 200. Raises Refused, NotNow and RetryLater (503), and what reading a body raises."""
         try:
             return await self._answer_and_show(receive, headers, query, meaning)
-        except (OverQuota, Busy) as exc:
+        except (Refused, Busy) as exc:
+            if not self._is_held_back(exc):
+                raise
             refusal = exc.with_traceback(None)  # its frames hold the body
         if not await self.refusals.hold(receive):
             raise ClientLeft
@@ -78,6 +81,11 @@ class Collector:
             raise refusal
         finally:
             del refusal  # else it holds this frame, which holds it
+
+    def _is_held_back(self, refusal: Refused | Busy) -> bool:
+        if isinstance(refusal, OverQuota | Busy):
+            return True
+        return refusal.status in NOT_LET_IN and not self.refusals.are_few()
 
     async def _answer_and_show(self, receive: Receive, headers: Headers, query: bytes, meaning: Meaning) -> bytes:
         """What is refused is shown to people too, once it is known whose it is."""

@@ -33,6 +33,8 @@ HOLD_SECONDS = 1.0
 """On average: by half less or more, so that the connections of a flood do not come back all at once and, since their
 bucket has filled a little, are all let in at once."""
 HELD_AT_MOST = 1000
+AT_ONCE_PER_S = 50
+"""Refusals of those who need not be many: nobody who looks for a mistake should wait, and a flood of them should."""
 
 _held = Gauge("kizashi_ingest_in_flight_bytes", "What the requests in hand take of memory", registry=REGISTRY)
 _turned_away = Gauge("kizashi_ingest_held_refusals", "Refusals that are held back for a moment", registry=REGISTRY)
@@ -209,15 +211,32 @@ class Share:
 
 
 class Refusals:
-    """Answers to those who sent too much, each held back for a moment: whoever comes again at once, as a flood does,
-    comes once a second with each connection, and buys no CPU with what it is refused."""
+    """Answers that are held back for a moment: whoever comes again at once, as a flood does, comes once a second with
+    each connection, and buys no CPU with what it is refused."""
 
-    def __init__(self, seconds: float = HOLD_SECONDS, at_most: int = HELD_AT_MOST) -> None:
+    def __init__(
+        self,
+        seconds: float = HOLD_SECONDS,
+        at_most: int = HELD_AT_MOST,
+        at_once_per_s: int = AT_ONCE_PER_S,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
         """``at_most`` are held; further ones are answered at once."""
         self._seconds = seconds
         self._at_most = at_most
+        self._at_once_per_s = at_once_per_s
+        self._now = now
         self._count = 0
+        self._second = self._in_this_second = 0
         _turned_away.set_function(lambda: self._count)
+
+    def are_few(self) -> bool:
+        """Counts one more, and says whether it can be answered at once."""
+        second = int(self._now())
+        if second != self._second:
+            self._second, self._in_this_second = second, 0
+        self._in_this_second += 1
+        return self._in_this_second <= self._at_once_per_s
 
     async def hold(self, receive: Receive) -> bool:
         """What arrives of the body meanwhile is thrown away. False when the client left."""

@@ -105,6 +105,33 @@ async def test_refusals_for_a_quota_are_counted_without_naming_keys(
     assert tenant.write_key not in metrics
 
 
+# --- keys that are not let in ---
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_those_who_are_not_let_in_are_held_when_they_are_many(
+    settings: None, owner: asyncpg.Connection, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    await owner.execute("UPDATE ingest.write_key SET origins = ARRAY['https://shop.example']")
+    stranger = {"x-write-key": tenant.write_key if status == 403 else "kzw_unknown", "origin": "https://evil.example"}
+    monkeypatch.setattr(app, "Refusals", lambda: Refusals(seconds=3600, at_once_per_s=3, now=lambda: 0))
+    async with (
+        at_work(compose()) as service,
+        httpx.AsyncClient(transport=httpx.ASGITransport(service.app), base_url="http://ingest") as client,
+    ):
+        for _ in range(3):
+            assert (await client.post("/v1/batch", json=batch("few", 1), headers=stranger)).status_code == status
+        one_too_many = asyncio.create_task(client.post("/v1/batch", json=batch("many", 1), headers=stranger))
+
+        async def is_held() -> bool:
+            assert not one_too_many.done()
+            return "kizashi_ingest_held_refusals 1.0" in (await client.get("/metrics")).text
+
+        await eventually(is_held)
+        assert (await client.post("/v1/batch", json=batch("ours", 1), headers=tenant.writer)).status_code == 200
+        one_too_many.cancel()
+
+
 # --- a log that stands still ---
 
 

@@ -401,6 +401,13 @@ async def test_a_refusal_is_held_and_the_body_thrown_away() -> None:
     assert waiting == []
 
 
+def test_a_few_refusals_a_second_need_not_wait(time: Time) -> None:
+    refusals = Refusals(at_once_per_s=3, now=time)
+    for _ in range(2):
+        assert [refusals.are_few() for _ in range(5)] == [True, True, True, False, False]
+        time.now += 1
+
+
 async def test_nobody_waits_for_a_client_that_left() -> None:
     _, silence, receive = receiving(piece(True))
     silence.set()
