@@ -6,7 +6,7 @@ from __future__ import annotations
 from asyncio import Transport
 from asyncio.events import TimerHandle
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn._types import HTTPScope
@@ -19,6 +19,8 @@ HEAD_LIMIT_BYTES = 64 * 1024
 """Of a request's first line and headers. Proxies take less; cookies of a whole company's domains are less."""
 HEADERS_AT_MOST = 128
 """In one request. Each costs us a hundred times what an empty one costs its sender."""
+WAITING_AT_MOST = 16
+"""Requests behind the one in hand. Who sends more without a look at the answers wants our memory."""
 BODY_PATIENCE = 2
 """Times the patience for a head. Whoever reads a body should give up, and say so, before its connection is cut."""
 LINGER_SECONDS = 2
@@ -74,7 +76,7 @@ class HttpConnection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except HttpParserError:
-            self._refuse(HTTPStatus.BAD_REQUEST, "This is no HTTP request that can be understood.")
+            self._refuse(HTTPStatus.BAD_REQUEST, _NO_HTTP)
         except HttpParserUpgrade as stopped:
             head = head_without_offer(self.parser, self.url, self.headers)
             self.parser = parser_for(self)
@@ -98,14 +100,14 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if len(self.headers) > HEADERS_AT_MOST:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_MANY)
-            raise ValueError(_TOO_MANY)  # stops the parser
+            self._stop_parsing(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_MANY)
         if self._head_bytes_at_most > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
-            raise ValueError(_TOO_LARGE)  # stops the parser
+            self._stop_parsing(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
+        if len(self.pipeline) >= WAITING_AT_MOST:
+            self._stop_parsing(HTTPStatus.TOO_MANY_REQUESTS, _TOO_FAST)
         if self.parser.should_upgrade():
             if is_tunnel(self.parser):
-                raise ValueError("a tunnel")
+                self._stop_parsing(HTTPStatus.BAD_REQUEST, _NO_HTTP)
             return  # the parser stops by itself, and gets this head again
         self._in_body = True
         self._head_bytes_at_most = self._bare_bytes = 0
@@ -148,6 +150,10 @@ class HttpConnection(HttpToolsProtocol):
 
     # --- refusals ---
 
+    def _stop_parsing(self, status: HTTPStatus, message: str) -> NoReturn:
+        self._refuse(status, message)
+        raise ValueError(message)
+
     def _too_late(self) -> None:
         self._deadline = None
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.")
@@ -186,5 +192,7 @@ class HttpConnection(HttpToolsProtocol):
             self._deadline = None
 
 
+_NO_HTTP = "This is no HTTP request that can be understood."
 _TOO_LARGE = f"The request's first line and headers are larger than {HEAD_LIMIT_BYTES} bytes."
 _TOO_MANY = f"The request has more than {HEADERS_AT_MOST} headers."
+_TOO_FAST = f"More than {WAITING_AT_MOST} requests wait on this connection. Read their answers, then send the others."

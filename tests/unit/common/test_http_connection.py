@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from libs.common.http_connection import HEAD_LIMIT_BYTES, HEADERS_AT_MOST, patient
+from libs.common.http_connection import HEAD_LIMIT_BYTES, HEADERS_AT_MOST, WAITING_AT_MOST, patient
 from libs.common.testing import eventually
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
@@ -277,3 +277,10 @@ async def test_what_came_before_garbage_is_answered_before_the_garbage_is(bad: b
         writer.write((POST + b"x" * 10) * 2 + bad)
         assert [(await answer(reader))[0] for _ in range(3)] == [200, 200, 400]
         assert await reader.read() == b""
+
+
+async def test_only_so_many_requests_wait_on_one_connection_and_these_are_answered() -> None:
+    async with listening(waits_for_the_body) as connect:
+        reader, writer = await connect()
+        writer.write(GET * 1000)
+        assert (await reader.read()).count(b"200 OK") == 1 + WAITING_AT_MOST
