@@ -56,7 +56,10 @@ class Calls:
             target = self._columns.target_of(column)
             if target.place is Place.NOWHERE:
                 continue
-            read = self._reader.read(column, value, target.type)
+            if target.place is Place.CALL and target.name == "timestamp":
+                read = self._reader.read_time(column, value)
+            else:
+                read = self._reader.read(column, value, target.type)
             if read is None:
                 continue
             if target.place is Place.CALL:

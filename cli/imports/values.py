@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from cli.imports.problems import RowRefused
 
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 """What lies before is a zero of somebody's language, and ingest would take it for no time at all."""
+_OTHER_CLOCKS = timedelta(minutes=5)
+"""What ingest forgives too; later than that it would date an event to its arrival."""
 _NOTHING = frozenset({"", "-", "–", "—", "n/a", "na", "null", "none", "nan"})
 _MILLISECONDS_FROM = 1e11
 
@@ -64,6 +66,16 @@ class Reader:
             return self._of[kind](text)
         except _Unreadable as exc:
             raise RowRefused(f"unreadable_{kind}", f"{column}: {_quoted(text)} {exc}") from exc
+
+    def read_time(self, column: str, value: object) -> object:
+        """Like ``read``, of when something happened or was true. Raises RowRefused for what has not yet."""
+        moment = self.read(column, value, Type.MOMENT)
+        if isinstance(moment, str) and datetime.fromisoformat(moment) > datetime.now(UTC) + _OTHER_CLOCKS:
+            raise RowRefused(
+                "timestamp_in_future",
+                f"{column}: {_quoted(str(value))} lies in the future: it would count as of today.",
+            )
+        return moment
 
     def _date(self, text: str) -> str:
         moment = self._as_said(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,19 @@ def test_events_of_other_kinds_in_a_table(file: Path) -> None:
     assert refused == []
     assert [call["type"] for call in calls] == ["group", "identify", "track"]
     assert calls[1]["traits"] == {"email": "a@b.example"}
+
+
+def test_a_row_that_has_not_happened_yet_is_refused_and_one_by_a_fast_clock_is_not(file: Path) -> None:
+    now = datetime.now(UTC)
+    soon = (now + timedelta(minutes=2)).isoformat()
+    later = [(now + timedelta(hours=1)).isoformat(), "2231-01-01", str(int(now.timestamp() * 1000) + 86_400_000)]
+    rows = "".join(f"Login,u1,{at}\n" for at in (soon, *later))
+    found = read(file, "event,user_id,timestamp\n" + rows)
+    assert (len(found[0]), found[1]) == (1, [(line, "timestamp_in_future") for line in (3, 4, 5)])
+    found = read(file, "account_id,name,as_of,renewal_date\na1,Acme,2231-01-01,\na2,Beta,2026-01-01,2231-01-01\n")
+    assert (len(found[0]), found[1]) == (1, [(2, "timestamp_in_future")])
+    found = read(file, "event,user_id,At\nLogin,u1,2231-01-01\n", said={"At": "timestamp:date"})
+    assert found[1] == [(2, "timestamp_in_future")], "whatever type somebody says"
 
 
 def test_a_type_that_is_no_call_costs_its_row_and_no_other(file: Path) -> None:
