@@ -60,6 +60,17 @@ class HttpConnection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """A client may end its own side and read on: what came whole is answered before the connection ends."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete or self._in_body:
+            return False
+        if not self._refused:
+            self._refused = True
+            self._forget_deadline()
+            cycle.keep_alive = False
+        return True
+
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return

@@ -284,3 +284,27 @@ async def test_only_so_many_requests_wait_on_one_connection_and_these_are_answer
         reader, writer = await connect()
         writer.write(GET * 1000)
         assert (await reader.read()).count(b"200 OK") == 1 + WAITING_AT_MOST
+
+
+@pytest.mark.parametrize("requests", [1, 3])
+async def test_a_client_that_has_ended_its_side_is_answered(requests: int) -> None:
+    may_answer = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await may_answer.wait()
+        await waits_for_the_body(scope, receive, send)
+
+    async with listening(app) as connect:
+        reader, writer = await connect()
+        writer.write((POST + b"x" * 10) * requests)
+        writer.write_eof()
+        asyncio.get_running_loop().call_later(SHORT, may_answer.set)
+        assert (await reader.read()).count(b"200 OK") == requests
+
+
+async def test_a_client_that_ends_its_side_in_the_middle_of_a_request_is_not_waited_for() -> None:
+    async with listening(waits_for_the_body) as connect:
+        reader, writer = await connect()
+        writer.write(POST + b"half")
+        writer.write_eof()
+        assert await reader.read() == b""
