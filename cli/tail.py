@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -20,6 +20,10 @@ KEPT = 100
 """Of each source, events and rejects each."""
 AT_FIRST = 10
 """Lines of what came before, when more are waited for."""
+LONG_AGO = timedelta(days=1)
+"""From then on an event's own date is shown beside the time of its arrival."""
+BEGINNING = 80
+"""Characters that are shown of a body that was refused."""
 
 TIMES = {
     "timestamp_missing": "without timestamp",
@@ -41,7 +45,8 @@ def tail(source_id: int | None, only_rejects: bool, wants_json: bool, no_follow:
     names no account, health is asked where its user belongs by group calls. What came with a wrong write key belongs to
     no source, so it is not here: the sender was answered 401.
 
-    Times are of arrival, in UTC. Ctrl-C ends it.
+    Times are of arrival, in UTC; the date of an event that happened more than a day before stands at its end. Ctrl-C
+    ends it.
 
     \b
     Examples:
@@ -84,7 +89,7 @@ def _follow(watch: _Watch, show: _Lines) -> None:
 
 
 @dataclass(frozen=True)
-class _Arrived:
+class Arrived:
     """An event or a refusal as the API tells it. ``label`` names the source where there are several."""
 
     source_id: int
@@ -108,7 +113,7 @@ class _Watch:
     only_rejects: bool
     cursors: dict[int, _Cursors] = field(default_factory=dict)
 
-    def news(self) -> list[_Arrived]:
+    def news(self) -> list[Arrived]:
         """In the order of arrival. Raises ClickException, Unreachable when asking again may help."""
         moved: dict[int, _Cursors] = {}
         sources = self._sources()
@@ -123,7 +128,7 @@ class _Watch:
         found: list[dict[str, Any]] = self.apis.get("ingest", "/v1/sources")
         return found
 
-    def _of(self, source_id: int, label: str, moved: dict[int, _Cursors]) -> Iterator[_Arrived]:
+    def _of(self, source_id: int, label: str, moved: dict[int, _Cursors]) -> Iterator[Arrived]:
         cursors = moved[source_id] = replace(self.cursors.get(source_id, _Cursors()))
         path = f"/v1/sources/{source_id}"
         if not self.only_rejects:
@@ -131,10 +136,10 @@ class _Watch:
             if cursors.recent and len(answer["events"]) == KEPT:
                 click.echo(f"Source {source_id} sends more than is kept for this: here are its last {KEPT}.", err=True)
             cursors.recent = answer["cursor"]
-            yield from (_Arrived(source_id, label, True, row) for row in reversed(answer["events"]))
+            yield from (Arrived(source_id, label, True, row) for row in reversed(answer["events"]))
         answer = self.apis.get("ingest", f"{path}/rejects", after=cursors.rejects)
         cursors.rejects = answer["cursor"]
-        yield from (_Arrived(source_id, label, False, row) for row in reversed(answer["rejects"]))
+        yield from (Arrived(source_id, label, False, row) for row in reversed(answer["rejects"]))
 
 
 class _Lines:
@@ -144,7 +149,7 @@ class _Lines:
         self._belonging = belonging
         self._wants_json = wants_json
 
-    def __call__(self, news: list[_Arrived], last: int | None = None) -> None:
+    def __call__(self, news: list[Arrived], last: int | None = None) -> None:
         """``last``: only so many of them."""
         for one in news:
             if one.was_taken:
@@ -153,11 +158,11 @@ class _Lines:
             if self._wants_json:
                 click.echo(json.dumps(self._as_object(one), ensure_ascii=False))
             elif one.was_taken:
-                click.echo(_taken(one, self._belonging.of(one.row)))
+                click.echo(taken_line(one, self._belonging.of(one.row)))
             else:
-                click.echo(_refused(one))
+                click.echo(refused_line(one))
 
-    def _as_object(self, one: _Arrived) -> dict[str, Any]:
+    def _as_object(self, one: Arrived) -> dict[str, Any]:
         told: dict[str, Any] = {"source": one.source_id, "taken": one.was_taken}
         if one.was_taken:
             account = self._belonging.of(one.row)
@@ -165,18 +170,28 @@ class _Lines:
         return told | one.row
 
 
-def _taken(one: _Arrived, account: Account) -> str:
+def taken_line(one: Arrived, account: Account) -> str:
     row = one.row
     what = row["kind"] if row["event"].startswith("$") else f"{row['kind']} {row['event']}"
     who = row["user_id"] or (f"visitor {row['anonymous_id']}" if row["anonymous_id"] else "no user")
     where = f"{account.id} (by {account.rule})" if account.id is not None else f"no account: {account.rule}"
-    notes = [TIMES.get(flag, flag) for flag in row["flags"]] + (["history"] if row["lane"] == "import" else [])
+    notes = [
+        *(TIMES.get(flag, flag) for flag in row["flags"]),
+        *(["history"] if row["lane"] == "import" else []),
+        *_own_date(row),
+    ]
     return plain(
         f"{_time(row)}  {one.label}{what:<30}  {who:<20}  {where}" + (f"  [{', '.join(notes)}]" if notes else ""),
     )
 
 
-def _refused(one: _Arrived) -> str:
+def _own_date(row: dict[str, Any]) -> Iterator[str]:
+    happened, arrived = (datetime.fromisoformat(row[name]) for name in ("occurred_at", "received_at"))
+    if abs(arrived - happened) > LONG_AGO:
+        yield f"happened {happened.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def refused_line(one: Arrived) -> str:
     row = one.row
     if row["status"] is not None:
         what = f"{counted(row['times'], 'request')} answered {row['status']}"
@@ -185,7 +200,18 @@ def _refused(one: _Arrived) -> str:
     else:
         what = f"event {row['index']}" + (f" ({row['message_id']})" if row["message_id"] else "")
     told = f"{_time(row)}  {one.label}refused {row['code']}: {what}: {row['message']}"
-    return click.style(plain(told), fg="red") + plain(f" → {row['remedy']}" if row["remedy"] else "")
+    more = f" → {row['remedy']}" if row["remedy"] else ""
+    return click.style(plain(told), fg="red") + plain(more + _beginning(row))
+
+
+def _beginning(row: dict[str, Any]) -> str:
+    """Of a body that was refused as a whole; an event that was refused is named by its place."""
+    if row["status"] is None or not row["original"]:
+        return ""
+    if row["original_encoding"] != "utf-8":
+        return f" It is not text; in base64 it begins {row['original'][:BEGINNING]}"
+    more = "…" if len(row["original"]) > BEGINNING or row["original_bytes"] > len(row["original"].encode()) else ""
+    return f" It begins: {row['original'][:BEGINNING]}{more}"
 
 
 def _time(row: dict[str, Any]) -> str:

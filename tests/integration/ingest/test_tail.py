@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ from tests.integration.ingest.conftest import Start, Tenant
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 
-AT = {"timestamp": "2026-03-02T12:00:00Z"}
+AT = {"timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
 STORY: list[tuple[str, Any]] = [
     ("group", {**AT, "userId": "user-7", "groupId": "customer-42"}),
     ("track", {**AT, "userId": "user-7", "event": "Report Exported"}),
     ("track", {**AT, "groupId": "customer-42", "event": "Invoice Paid"}),
     ("track", {"userId": "user-8", "event": "Report Exported"}),
     ("track", {**AT, "userId": "user-7", "messageId": "m-5"}),
-    ("batch", [{**AT, "userId": "user-7"}]),
+    ("batch", [{"userId": "user-7"}]),
 ]
 """What the page of operations shows, call by call."""
 
