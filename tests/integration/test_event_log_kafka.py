@@ -20,9 +20,10 @@ from libs.common.errors import InvalidEvent, NotStarted, PositionLost, RetryLate
 from libs.common.event_log import MAX_RECORD_BYTES, Batch, EventLog, Record, Subscription, TopicPartition
 from libs.common.event_log_kafka import log as kafka_log
 from libs.common.event_log_kafka.access import KafkaAccess, brokers_of
-from libs.common.event_log_kafka.append import Appender
+from libs.common.event_log_kafka.append import ROADS, Appender
 from libs.common.event_log_kafka.batch import BATCH_BYTES
 from libs.common.event_log_kafka.client import AGAIN_SECONDS, REQUEST_SECONDS, NotYet
+from libs.common.event_log_kafka.lane import Road
 from libs.common.event_log_kafka.produce import Place
 from libs.common.event_log_kafka.topics import create_topics
 from libs.common.event_log_open import event_log
@@ -193,13 +194,13 @@ async def test_concurrent_appends_travel_together(engine: KafkaEngine, kafka: Em
     assert [one.value for batch in batches for one in batch] == [str(n).encode() for n in range(300)]
 
 
-async def test_what_waits_for_all_partitions_travels_in_one_request(engine: KafkaEngine) -> None:
+async def test_what_waits_for_all_partitions_travels_in_few_requests(engine: KafkaEngine) -> None:
     log = await engine.client()
     await log.append(TOPIC, [Record(b"", b"warm")], partition=0)
     before = waves()
     calls = [log.append(TOPIC, [Record(b"", b"value")], partition=number % PARTITIONS) for number in range(300)]
     await asyncio.gather(*calls)
-    assert waves() - before <= 3, "leaders were not known of all partitions, and some came while a wave was on its way"
+    assert waves() - before <= 3 * ROADS, "who leads was not known of all, and some came while a wave was on its way"
 
 
 def waves() -> float:
@@ -250,21 +251,21 @@ async def test_what_is_appended_waits_for_a_partition_to_get_its_leader(own_engi
 class OnePartitionRefused(Appender):
     """As by a broker that misses its replicas. One broker alone never does."""
 
-    async def _answers(self, broker: int, batches: Mapping[Place, bytes]) -> Mapping[Place, NotYet | RetryLater | None]:
+    async def _answers(self, road: Road, batches: Mapping[Place, bytes]) -> Mapping[Place, NotYet | RetryLater | None]:
         others = {place: data for place, data in batches.items() if place.partition}
-        answers = await super()._answers(broker, others) if others else {}
+        answers = await super()._answers(road, others) if others else {}
         return {place: answers[place] if place.partition else NotYet("not now") for place in batches}
 
 
-async def test_a_partition_that_takes_nothing_delays_no_other_of_its_broker(engine: KafkaEngine) -> None:
+async def test_a_partition_that_takes_nothing_delays_no_other_of_its_road(engine: KafkaEngine) -> None:
     usual = (await engine.client())._appender  # type: ignore[attr-defined]
     appender = OnePartitionRefused(usual._arguments, "test", usual._asking)
     topic, records = engine.name_of(TOPIC), [Record(b"", b"value")]
-    await appender.append(topic, records, 1)
+    await appender.append(topic, records, ROADS)
     refused = asyncio.create_task(appender.append(topic, records, 0))
     others = 0
     while not refused.done():
-        await appender.append(topic, records, 1)
+        await appender.append(topic, records, ROADS)
         others += 1
     with pytest.raises(RetryLater, match="not now"):
         await refused

@@ -19,7 +19,7 @@ from libs.common.errors import InvalidEvent, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Record
 from libs.common.event_log_kafka.client import AGAIN_SECONDS, DEADLINE_SECONDS, REQUEST_SECONDS, KafkaClient, NotYet
 from libs.common.event_log_kafka.identity import describe
-from libs.common.event_log_kafka.lane import Call, Lane, Parcel, Piece
+from libs.common.event_log_kafka.lane import Call, Lane, Parcel, Piece, Road
 from libs.common.event_log_kafka.produce import Place, produce
 from libs.common.event_log_metrics import append_seconds, appended
 from libs.common.observability import get_logger
@@ -29,6 +29,9 @@ logger = get_logger(__name__)
 
 WAVE_SECONDS = 0.01
 """At least, from one departure to the next: under load, few large waves cost much less than many small ones."""
+ROADS = 6
+"""To each broker, which stores what comes by one of them partition after partition, forcing each to disk where that is
+asked of it."""
 TRIED_SECONDS = REQUEST_SECONDS
 """Before a parcel is given up that Kafka does not take for a reason that may pass."""
 RECORD_OVERHEAD_BYTES = 100
@@ -42,8 +45,8 @@ Wave = Sequence[tuple[Lane, Parcel]]
 
 
 class Appender:
-    """Takes records from many tasks. One wave at a time is on its way to each broker, with one batch for each of its
-    partitions for which something waits.
+    """Takes records from many tasks. One wave at a time is on its way by each road to a broker, with one batch for each
+    partition of that road for which something waits.
 
     Not idempotent on purpose: what is written twice by a retry is recognised by its event id.
     """
@@ -58,10 +61,10 @@ class Appender:
         self._waiting_bytes = 0
         self._departure: asyncio.TimerHandle | None = None
         self._departed_at = 0.0
-        self._clients: dict[int, KafkaClient] = {}
-        """One for each broker, so that hanging up on one that hangs cuts off nobody else."""
-        self._busy: set[int] = set()
-        """Brokers to which a wave is on its way."""
+        self._clients: dict[Road, KafkaClient] = {}
+        """One for each, so that hanging up on a broker that hangs cuts off no other."""
+        self._busy: set[Road] = set()
+        """Roads that a wave is on."""
         self._asked_about: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -105,7 +108,7 @@ class Appender:
                 lane = self._lanes[place] = Lane(place)
             lane.add(piece)
             self._waiting_bytes += piece.size
-            if lane.leader not in self._busy:  # else it goes with the wave after the one that is on its way
+            if lane.road not in self._busy:  # else it goes with the wave after the one that is on its way
                 self._depart_soon()
 
     # --- waves ---
@@ -116,27 +119,27 @@ class Appender:
             self._departure = asyncio.get_running_loop().call_later(rest, self._depart)
 
     def _depart(self) -> None:
-        """Send a wave to each broker for which something waits and to which none is on its way."""
+        """Send a wave by each road that is free and for which something waits."""
         self._departure = None
-        waves: defaultdict[int, list[tuple[Lane, Parcel]]] = defaultdict(list)
+        waves: defaultdict[Road, list[tuple[Lane, Parcel]]] = defaultdict(list)
         for lane in self._lanes.values():
-            if not lane.is_ready or lane.leader in self._busy:
+            if not lane.is_ready or lane.road in self._busy:
                 continue
-            if lane.leader is None:
+            if lane.road is None:
                 self._ask_who_leads(lane.place.topic)
             elif (parcel := lane.next_parcel()) is not None:
-                waves[lane.leader].append((lane, parcel))
-        for broker, wave in waves.items():
-            self._busy.add(broker)
+                waves[lane.road].append((lane, parcel))
+        for road, wave in waves.items():
+            self._busy.add(road)
             self._departed_at = monotonic()
-            self._begin(self._send(broker, wave))
+            self._begin(self._send(road, wave))
         self._waiting_bytes = sum(lane.size for lane in self._lanes.values())
 
-    async def _send(self, broker: int, wave: Wave) -> None:
+    async def _send(self, road: Road, wave: Wave) -> None:
         """Until each parcel is durable, given up, or back in its lane to be sent again."""
         try:
             with append_seconds.time():
-                answers = await self._answers(broker, {lane.place: parcel.data for lane, parcel in wave})
+                answers = await self._answers(road, {lane.place: parcel.data for lane, parcel in wave})
             for lane, parcel in wave:
                 self._told(lane, parcel, answers[lane.place])
         except asyncio.CancelledError:
@@ -144,16 +147,16 @@ class Appender:
                 parcel.fail(RetryLater("the event log was closed"))
             raise
         finally:
-            self._busy.discard(broker)
+            self._busy.discard(road)
             self._depart_soon()
 
-    async def _answers(self, broker: int, batches: Mapping[Place, bytes]) -> Mapping[Place, NotYet | RetryLater | None]:
+    async def _answers(self, road: Road, batches: Mapping[Place, bytes]) -> Mapping[Place, NotYet | RetryLater | None]:
         """See ``produce``; the same for all of them when the broker does not answer."""
-        client = self._clients.get(broker)
+        client = self._clients.get(road)
         if client is None:
-            client = self._clients[broker] = KafkaClient(self._arguments, self._name)
+            client = self._clients[road] = KafkaClient(self._arguments, self._name)
         try:
-            return await client.ask(lambda asked: produce(asked, broker, batches))
+            return await client.ask(lambda asked: produce(asked, road.broker, batches))
         except Exception as exc:  # not only of the kinds that it should raise: nobody else would tell those who wait
             return dict.fromkeys(batches, NotYet(str(exc) or repr(exc)))
 
@@ -165,7 +168,7 @@ class Appender:
             parcel.is_durable()
             appended.inc(parcel.records)
             return
-        lane.leader = None
+        lane.road = None
         lane.rests = True
         asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._go_on, lane)
         if isinstance(why_not, NotYet) and monotonic() - parcel.packed_at < TRIED_SECONDS:
@@ -190,12 +193,13 @@ class Appender:
         """For what waits. When they cannot be found in time it is given up."""
 
         def lost() -> Sequence[Lane]:
-            return [lane for lane in self._lanes.values() if lane.place.topic == topic and lane.leader is None]
+            return [lane for lane in self._lanes.values() if lane.place.topic == topic and lane.road is None]
 
         async def look(client: AIOKafkaClient) -> None:
             known = (await describe(client, [topic])).topics.get(topic)
             for lane in lost():
-                lane.leader = known.leaders.get(lane.place.partition) if known else None
+                leader = known.leaders.get(lane.place.partition) if known else None
+                lane.road = None if leader is None else Road(leader, lane.place.partition % ROADS)
             self._depart_soon()
             if still_lost := lost():
                 raise NotYet(f"has nobody who leads {still_lost[0].place}")

@@ -7,10 +7,18 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import NamedTuple
 
 from libs.common.event_log import Record
 from libs.common.event_log_kafka.batch import Batch
 from libs.common.event_log_kafka.produce import Place
+
+
+class Road(NamedTuple):
+    """A connection to a broker, which answers what comes by it one after the other."""
+
+    broker: int
+    number: int
 
 
 class Call:
@@ -76,8 +84,8 @@ class Lane:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.leader: int | None = None
-        """The broker that stores this partition first, as far as is known."""
+        self.road: Road | None = None
+        """To the broker that leads this partition, as far as is known."""
         self.rests = False
         """After a refusal, for a moment: nothing is sent, and nobody asked who leads."""
         self.size = 0
