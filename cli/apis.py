@@ -35,9 +35,7 @@ class Apis:
         """From the environment, else from the run.json of what runs on this machine. Raises ClickException."""
         api_key = os.environ.get(KEY_VARIABLE) or running_here().get("api_key")
         if not api_key:
-            raise click.ClickException(
-                f"No API key: set {KEY_VARIABLE}, or run this beside `make run` (KIZASHI_HOME names its folder)."
-            )
+            raise click.ClickException(_no_key())
         return cls(urls_found(), api_key)
 
     def get(self, service: str, path: str, **query: Any) -> Any:
@@ -85,6 +83,16 @@ class Apis:
         if answer.status_code == 404:
             raise Unknown(problem)
         raise Unreachable(problem) if answer.is_server_error else click.ClickException(problem)
+
+
+def _no_key() -> str:
+    elsewhere = f"For an installation elsewhere set {KEY_VARIABLE}, and {url_variable('ingest')} and so on."
+    if run_file().exists():
+        return f"No API key: {run_file()} names none. Start anew what runs here: make stop, make run. {elsewhere}"
+    return (
+        f"No API key: nothing runs here, since there is no {run_file()}. Start it: make run. If it runs in another "
+        f"folder, KIZASHI_HOME names that. {elsewhere}"
+    )
 
 
 def urls_found() -> dict[str, str]:

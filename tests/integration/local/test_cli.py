@@ -39,6 +39,14 @@ def test_a_service_that_does_not_answer_is_named_with_its_address(monkeypatch: p
     assert "Traceback" not in result.output
 
 
+def test_without_a_run_file_it_says_that_nothing_runs_here(tmp_path: Path) -> None:
+    told = kizashi("sources").output
+    assert f"nothing runs here, since there is no {tmp_path / 'run.json'}. Start it: make run." in told
+    assert "KIZASHI_HOME names that. For an installation elsewhere set KIZASHI_CLI_API_KEY" in told
+    (tmp_path / "run.json").write_text("{")
+    assert f"{tmp_path / 'run.json'} names none" in kizashi("sources").output
+
+
 def test_the_run_file_tells_addresses_and_key(tmp_path: Path) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     (tmp_path / "run.json").write_text(json.dumps({"urls": {"ingest": address}, "api_key": "kzs_any"}))
