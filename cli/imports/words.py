@@ -42,26 +42,32 @@ def show_plan(plan: Plan, encoding: str) -> None:
 
 
 class Bar:
-    """Of a terminal: how much of the file is acknowledged, and what is waited for."""
+    """Of a terminal: how much of what this attempt has to send is acknowledged, and what is waited for."""
 
     def __init__(self, plan: Plan, bar: Any | None) -> None:
         self._plan = plan
         self._bar = bar
-        self._shown = 0
+        self._begun_at: int | None = None
         self.waiting_for: str | None = None
 
     def told(self, waiting_for: str | None) -> None:
         self.waiting_for = waiting_for
 
-    def show(self, journal: Journal) -> None:
+    def show(self, journal: Journal, read_to: int) -> None:
         if self._bar is None:
             return
-        read = self._plan.file.read_bytes
+        # By lines, for of a compressed file all may be read long before its rows are sent.
+        acknowledged = self._plan.file.read_bytes * journal.lines // max(1, read_to)
+        if self._begun_at is None:
+            # What an earlier attempt sent took none of this one's time, by which the rest of it is foretold.
+            self._begun_at = acknowledged
+            self._bar.length = max(1, self._bar.length - acknowledged)
         refused = sum(journal.refused.values())
         text = self.waiting_for or f"{journal.rows:,} rows{f', {refused:,} refused' if refused else ''}"
-        self._bar.update(read - self._shown, text[: self._room()])
-        self._bar.render_progress()  # which update does only after a step
-        self._shown = read
+        self._bar.update(max(0, acknowledged - self._begun_at - self._bar.pos), text[: self._room()])
+        if self._bar.pos:
+            self._bar.make_step(0)  # waiting makes the rest longer too, which update counts only after a step
+        self._bar.render_progress()
 
     def _room(self) -> int:
         """For what stands behind the bar: a line that is broken cannot be written again."""

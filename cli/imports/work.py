@@ -34,8 +34,8 @@ LOOK_EVERY_SECONDS = 0.2
 
 
 class Watcher(Protocol):
-    def show(self, journal: Journal) -> None:
-        """Called often."""
+    def show(self, journal: Journal, read_to: int) -> None:
+        """Called often. ``read_to`` is the last line that was read; those behind ``journal.lines`` are on their way."""
 
 
 class Digest:
@@ -113,6 +113,7 @@ class Work:
         self._sender = sender
         self._path = path
         self._rejects = rejects
+        self._read_to = journal.lines
         self._unwritten = False
         self._written_at = 0.0
 
@@ -122,6 +123,7 @@ class Work:
         under_way: deque[tuple[Batch, asyncio.Task[list[Refusal]]]] = deque()
         try:
             for batch in of:
+                self._read_to = batch.last_line
                 under_way.append((batch, asyncio.create_task(self._sender.send(batch.calls))))
                 await asyncio.sleep(0)  # or it would not begin before the next batch is read
                 while len(under_way) >= IN_FLIGHT:
@@ -140,7 +142,7 @@ class Work:
     async def _acknowledge(self, batch: Batch, answer: asyncio.Task[list[Refusal]], watcher: Watcher) -> None:
         while not answer.done():
             self._write_in_time()
-            watcher.show(self.journal)
+            watcher.show(self.journal, self._read_to)
             await asyncio.wait([answer], timeout=LOOK_EVERY_SECONDS)
         refusals = answer.result()
         journal = self.journal
@@ -156,7 +158,7 @@ class Work:
         journal.last_sent_at = datetime.now(UTC)
         self._unwritten = True
         self._write_in_time()
-        watcher.show(journal)
+        watcher.show(journal, self._read_to)
 
     def _write_in_time(self) -> None:
         if self._unwritten and monotonic() - self._written_at > JOURNAL_EVERY_SECONDS:
