@@ -18,7 +18,8 @@ WORTH_SAYING = 0.1
 @dataclass(frozen=True)
 class Arrivals:
     """Of the last 100 events and 100 rejects of a source. ``used`` calls should count to an account; ``lost`` ones name
-    none, and their users have never made a group call. ``refused`` within a day, most of them as ``code``."""
+    none, and their users have never made a group call. ``refused`` within a day, most of them as ``code``; not what an
+    import was asked to wait for, which is its pace."""
 
     workspace: str
     source: int
@@ -49,6 +50,7 @@ async def ask(url: str, workspaces: Mapping[int, str]) -> Sequence[Arrivals]:
                     "coalesce(mode() WITHIN GROUP (ORDER BY r.code), '') AS code "
                     "FROM source s LEFT JOIN recent_reject r ON r.workspace_id = s.workspace_id "
                     "AND r.source_id = s.source_id AND r.noted_at > now() - interval '1 day' "
+                    "AND NOT (r.historical AND r.code = 'over_quota') "
                     "GROUP BY 1, 2, 3 ORDER BY 1, 2"
                 )
             )

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from cli.doctor.findings import Finding, warning
 from cli.doctor.schemas import as_role, reader_of
+from cli.imports.write_key import KEY_NAME
 from cli.printing import plain
 from libs.common.db import Database, text
 
@@ -19,7 +20,8 @@ LATELY_DAYS = 30
 
 @dataclass(frozen=True)
 class Ending:
-    """A write key that is not being replaced. ``ends_at`` is real time."""
+    """A write key that is not being replaced, and is no import's, which makes one for itself and needs it no longer.
+    ``ends_at`` is real time."""
 
     workspace: str
     source: int
@@ -47,12 +49,12 @@ async def _ending(database: Database, workspaces: Mapping[int, str]) -> list[End
         rows = await connection.execute(
             text(
                 "SELECT workspace_id, source_id, key_id, name, expires_at, expires_at <= now() AS has_ended "
-                "FROM write_key k WHERE revoked_at IS NULL "
+                "FROM write_key k WHERE revoked_at IS NULL AND name <> :of_imports "
                 "AND expires_at > now() - make_interval(days => :lately) "
                 "AND expires_at < now() + make_interval(days => :soon) "
                 "AND NOT EXISTS (SELECT FROM write_key newer WHERE newer.replaces = k.key_id) ORDER BY expires_at"
             ),
-            {"lately": LATELY_DAYS, "soon": SOON_DAYS},
+            {"lately": LATELY_DAYS, "soon": SOON_DAYS, "of_imports": KEY_NAME},
         )
         return [
             Ending(

@@ -83,12 +83,18 @@ def judge_workspaces(workspaces: Mapping[int, str]) -> Iterator[Finding]:
 
 def judge_sources(sources: Sequence[Source], today: date) -> Iterator[Finding]:
     """``today`` is domain time."""
+    with_live_ones = {one.workspace for one in sources if not one.is_importing}
     for one in sources:
         name = f"The source {one.name} ({one.id}) of {one.workspace}"
         if one.is_importing:
             yield warning(
                 "source_importing",
-                f"{name} is importing: what it sends raises no alert.",
+                f"{name} is importing: what it sends raises no alert"
+                + (
+                    ", and what it says of accounts that a live source knows as well does not count yet."
+                    if one.workspace in with_live_ones
+                    else "."
+                ),
                 f"When its history is complete: kizashi sources live {one.id}",
                 about=one.name,
             )

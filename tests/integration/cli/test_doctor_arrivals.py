@@ -14,7 +14,7 @@ EVENT = (
 REJECT = (
     "INSERT INTO ingest.recent_reject (workspace_id, source_id, noted_at, received_at, code, message, times, original, "
     "original_bytes, historical, strict, key_id) "
-    "VALUES (1, $1, now() - make_interval(hours => $2), now(), $3, 'No.', $4, '', 0, false, false, 'k')"
+    "VALUES (1, $1, now() - make_interval(hours => $2), now(), $3, 'No.', $4, '', 0, $5, false, 'k')"
 )
 
 
@@ -35,8 +35,14 @@ async def test_events_without_account_and_refusals_are_told_with_the_way_on(
         (2, "track", "member", None, 10),
     ]:
         await owner.execute(EVENT, source, kind, user, account, number)
-    for source, hours, code, times in [(1, 1, "not_json", 3), (1, 2, "not_json", 1), (1, 3, "x", 1), (2, 25, "x", 9)]:
-        await owner.execute(REJECT, source, hours, code, times)
+    for source, hours, code, times, historical in [
+        (1, 1, "not_json", 3, True),
+        (1, 2, "not_json", 1, False),
+        (1, 3, "over_quota", 1, False),
+        (2, 25, "x", 9, False),
+        (2, 1, "over_quota", 500, True),  # the pace of an import
+    ]:
+        await owner.execute(REJECT, source, hours, code, times, historical)
     seen = await doctor.look("--no-providers")
     [without] = seen.of("source_without_accounts")
     assert without.startswith(

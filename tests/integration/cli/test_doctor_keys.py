@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
+from cli.imports.write_key import KEY_NAME
 from tests.integration.cli.conftest import Doctor
 
 KEYS = (
@@ -14,6 +15,8 @@ KEYS = (
     ("for_ever", None),
     ("rotated", "1 day"),
     ("revoked", "1 day"),
+    ("imports", "1 day"),
+    ("imported", "-1 day"),
 )
 
 
@@ -26,6 +29,7 @@ async def test_a_key_that_ends_is_told_before_and_after(owner: asyncpg.Connectio
     )
     await owner.execute("UPDATE ingest.write_key SET replaces = 'rotated' WHERE key_id = 'for_ever'")
     await owner.execute("UPDATE ingest.write_key SET revoked_at = now() WHERE key_id = 'revoked'")
+    await owner.execute("UPDATE ingest.write_key SET name = $1 WHERE key_id IN ('imports', 'imported')", KEY_NAME)
     seen = await doctor.look("--no-providers")
     [ends], [ended] = seen.of("write_key_ends"), seen.of("write_key_ended")
     assert ends.startswith("The write key web (soon) of source 1 of One ends on ")

@@ -227,6 +227,21 @@ def test_a_source(source: Source, code: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("beside", "waits"),
+    [
+        (SOURCE, True),
+        (replace(SOURCE, is_importing=True), False),
+        (replace(SOURCE, workspace="Other"), False),
+    ],
+    ids=["live", "importing", "of another workspace"],
+)
+def test_what_is_imported_beside_a_live_source_is_said_to_wait(beside: Source, waits: bool) -> None:
+    [told, *_] = workspaces.judge_sources([replace(SOURCE, id=2, is_importing=True), beside], NOW.date())
+    assert ("accounts that a live source knows as well does not count yet" in told.sentence) is waits
+    assert told.remedy == "When its history is complete: kizashi sources live 2"
+
+
+@pytest.mark.parametrize(
     ("modes", "codes"),
     [
         ([Mode("Acme", False, False)], []),
