@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any
@@ -17,11 +18,14 @@ from cli.imports.destination import Destination
 from cli.imports.journal import Journal
 from cli.imports.names import Kind
 from cli.imports.plan import Plan
+from cli.imports.rejects import Refused
 from cli.imports.work import batches
 from cli.printing import as_json, columns, counted, line
 from cli.sources import WHILE_IMPORTING
 
 SHOWN_CALLS = 3
+SHOWN_REFUSALS = 3
+"""Of each code: one may not show what they have in common."""
 BAR_COLUMNS, ETA_COLUMNS = 20, 26
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -93,7 +97,7 @@ def progress(plan: Plan, wanted: bool) -> Iterator[Bar]:
 def rehearse(plan: Plan, wants_json: bool) -> int:
     """Read all of the file and send nothing. How many rows would be refused before they are sent."""
     refused: Counter[str] = Counter()
-    first: dict[str, tuple[int, str]] = {}
+    examples: dict[str, list[Refused]] = {}
     rows = 0
     shown: list[Any] = []
     for batch in batches(plan.rows, plan.calls, plan.digest):
@@ -101,7 +105,8 @@ def rehearse(plan: Plan, wants_json: bool) -> int:
         shown += [json.loads(call) for call in batch.calls[: SHOWN_CALLS - len(shown)]]
         for one in batch.refused:
             refused[one.code] += 1
-            first.setdefault(one.code, (one.line, one.message))
+            if refused[one.code] <= SHOWN_REFUSALS:
+                examples.setdefault(one.code, []).append(one)
     show_unfinished(plan)
     if wants_json:
         as_json(
@@ -111,6 +116,9 @@ def rehearse(plan: Plan, wants_json: bool) -> int:
                 "columns": {name: str(target) for name, (target, _) in plan.columns.found.items()},
                 "rows": rows,
                 "would_be_refused": dict(refused),
+                "refusals": [
+                    {"line": one.line, "code": one.code, "message": one.message} for one in chain(*examples.values())
+                ],
                 "calls": shown,
             }
         )
@@ -120,16 +128,20 @@ def rehearse(plan: Plan, wants_json: bool) -> int:
         line(json.dumps(call, ensure_ascii=False))
     click.echo()
     line(f"{counted(rows, 'row')}; nothing was sent.")
-    _show_foreseen(refused, first)
+    _show_foreseen(refused, examples)
     return refused.total()
 
 
-def _show_foreseen(refused: Mapping[str, int], first: Mapping[str, tuple[int, str]]) -> None:
+def _show_foreseen(refused: Mapping[str, int], examples: Mapping[str, Sequence[Refused]]) -> None:
     if refused:
         line(f"{counted(sum(refused.values()), 'row')} would be refused, and more perhaps by ingest:")
         columns(
-            ("reason", "rows", "first", ""),
-            [(code, count, f"line {first[code][0]}", first[code][1]) for code, count in refused.items()],
+            ("reason", "rows", "as in", ""),
+            [
+                (*((code, refused[code]) if one is some[0] else ("", "")), f"line {one.line}", one.message)
+                for code, some in examples.items()
+                for one in some
+            ],
             empty="",
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,22 @@ def test_a_dry_run_shows_what_would_be_sent(file: Path, dry_run: DryRun) -> None
     assert "2 rows; nothing was sent." in shown
     assert "missing_account_id  1     line 3  The row names no account." in shown
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_dry_run_shows_some_of_each_kind_that_would_be_refused(file: Path, dry_run: DryRun) -> None:
+    arrs = ["1.200", "x", "soon", "later", "€ 5", "2.500"]
+    file.write_text("account_id,arr\n" + "".join(f"a{n},{arr}\n" for n, arr in enumerate(arrs)) + ",7\n")
+    shown = dry_run(status=1).stdout
+    assert [f"line {number} " in shown for number in range(2, 9)] == [True, True, True, False, False, False, True]
+    assert re.search(r"unreadable_number +5 +line 2 .+\n +line 3  arr: «x» is no number\.\n +line 4 ", shown)
+    as_json = json.loads(dry_run("--json", status=1).stdout)
+    assert as_json["would_be_refused"] == {"unreadable_number": 5, "missing_account_id": 1}
+    assert [(one["line"], one["code"]) for one in as_json["refusals"]] == [
+        (2, "unreadable_number"),
+        (3, "unreadable_number"),
+        (4, "unreadable_number"),
+        (8, "missing_account_id"),
+    ]
 
 
 def test_a_mapping_kept_in_a_file(file: Path, dry_run: DryRun) -> None:
