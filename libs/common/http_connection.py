@@ -5,22 +5,26 @@ from __future__ import annotations
 
 from asyncio import Transport
 from asyncio.events import TimerHandle
-from http import HTTPStatus
 from typing import Any, NoReturn
 
 from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from libs.common.http_refusals import (
+    HEAD_LIMIT_BYTES,
+    HEAD_TOO_LARGE,
+    HEADERS_AT_MOST,
+    NO_HTTP,
+    TOO_LATE,
+    TOO_MANY_HEADERS,
+    TOO_MANY_WAITING,
+    WAITING_AT_MOST,
+    Refusal,
+)
 from libs.common.http_upgrade import head_without_offer, is_tunnel, parser_for
-from libs.common.http_writing import AtOnce, last_answer
+from libs.common.http_writing import AtOnce
 
-HEAD_LIMIT_BYTES = 64 * 1024
-"""Of a request's first line and headers. Proxies take less; cookies of a whole company's domains are less."""
-HEADERS_AT_MOST = 128
-"""In one request. Each costs us a hundred times what an empty one costs its sender."""
-WAITING_AT_MOST = 16
-"""Requests behind the one in hand. Who sends more without a look at the answers wants our memory."""
 BODY_PATIENCE = 2
 """Times the patience for a head. Whoever reads a body should give up, and say so, before its connection is cut."""
 LINGER_SECONDS = 2
@@ -49,7 +53,7 @@ class HttpConnection(HttpToolsProtocol):
         self._deadline: TimerHandle | None = None
         self._refused = False
         self._last_words: bytes | None = None
-        """For when all requests in hand are answered."""
+        """To be written when all requests in hand are answered."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(AtOnce(transport, self.loop))  # type: ignore[arg-type]
@@ -87,7 +91,7 @@ class HttpConnection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except HttpParserError:
-            self._refuse(HTTPStatus.BAD_REQUEST, _NO_HTTP)
+            self._refuse(NO_HTTP)
         except HttpParserUpgrade as stopped:
             head = head_without_offer(self.parser, self.url, self.headers)
             self.parser = parser_for(self)
@@ -100,9 +104,9 @@ class HttpConnection(HttpToolsProtocol):
 
     def _wait_for_more(self) -> None:
         if len(self.headers) > HEADERS_AT_MOST:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_MANY)
+            self._refuse(TOO_MANY_HEADERS)
         elif self._bare_bytes > HEAD_LIMIT_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
+            self._refuse(HEAD_TOO_LARGE)
         elif self._deadline is None and not self._refused:
             seconds = self.patience_seconds * (BODY_PATIENCE if self._in_body else 1)
             self._deadline = self.loop.call_later(seconds, self._too_late)
@@ -111,14 +115,14 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if len(self.headers) > HEADERS_AT_MOST:
-            self._stop_parsing(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_MANY)
+            self._stop_parsing(TOO_MANY_HEADERS)
         if self._head_bytes_at_most > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES:
-            self._stop_parsing(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
+            self._stop_parsing(HEAD_TOO_LARGE)
         if len(self.pipeline) >= WAITING_AT_MOST:
-            self._stop_parsing(HTTPStatus.TOO_MANY_REQUESTS, _TOO_FAST)
+            self._stop_parsing(TOO_MANY_WAITING)
         if self.parser.should_upgrade():
             if is_tunnel(self.parser):
-                self._stop_parsing(HTTPStatus.BAD_REQUEST, _NO_HTTP)
+                self._stop_parsing(NO_HTTP)
             return  # the parser stops by itself, and gets this head again
         self._in_body = True
         self._head_bytes_at_most = self._bare_bytes = 0
@@ -161,22 +165,22 @@ class HttpConnection(HttpToolsProtocol):
 
     # --- refusals ---
 
-    def _stop_parsing(self, status: HTTPStatus, message: str) -> NoReturn:
-        self._refuse(status, message)
-        raise ValueError(message)
+    def _stop_parsing(self, refusal: Refusal) -> NoReturn:
+        self._refuse(refusal)
+        raise ValueError(refusal.message)
 
     def _too_late(self) -> None:
         self._deadline = None
-        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.")
+        self._refuse(TOO_LATE)
 
-    def _refuse(self, status: HTTPStatus, message: str) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer what is arriving, after all that came before it, and let nothing more happen on this connection."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
         self._forget_deadline()
         self._let_go_of_the_head()
-        answer = last_answer(status, message)
+        answer = refusal.answer()
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or (cycle.response_complete and not self._in_body):
             self._end(answer)
@@ -201,9 +205,3 @@ class HttpConnection(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-_NO_HTTP = "This is no HTTP request that can be understood."
-_TOO_LARGE = f"The request's first line and headers are larger than {HEAD_LIMIT_BYTES} bytes."
-_TOO_MANY = f"The request has more than {HEADERS_AT_MOST} headers."
-_TOO_FAST = f"More than {WAITING_AT_MOST} requests wait on this connection. Read their answers, then send the others."

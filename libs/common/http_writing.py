@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from asyncio import AbstractEventLoop, Transport
-from http import HTTPStatus
 from typing import Any
-
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
-from libs.common.error_answers import error_body
 
 
 class AtOnce:
@@ -46,18 +39,3 @@ class AtOnce:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
-
-
-def last_answer(status: HTTPStatus, message: str) -> bytes:
-    """A refusal after which the connection ends."""
-    body = json.dumps(error_body(status.name.lower(), message), separators=(",", ":")).encode()
-    return b"".join(
-        (
-            STATUS_LINE[status],
-            b"content-type: application/json\r\n",
-            b"content-length: %d\r\n" % len(body),
-            b"x-request-id: %b\r\n" % secrets.token_hex(16).encode(),
-            b"connection: close\r\n\r\n",
-            body,
-        )
-    )

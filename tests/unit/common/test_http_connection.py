@@ -15,7 +15,8 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from libs.common.http_connection import HEAD_LIMIT_BYTES, HEADERS_AT_MOST, WAITING_AT_MOST, patient
+from libs.common.http_connection import patient
+from libs.common.http_refusals import HEAD_LIMIT_BYTES, HEADERS_AT_MOST, WAITING_AT_MOST
 from libs.common.testing import eventually
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
