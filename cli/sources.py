@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from cli.apis import Apis
 from cli.belonging import those_without_account
-from cli.printing import as_json, columns, line, moment
+from cli.printing import as_json, columns, line, moment, plain
 
 PATH = "/v1/sources"
 WHILE_IMPORTING = (
@@ -14,12 +16,26 @@ WHILE_IMPORTING = (
     "one, knows too."
 )
 
+json_option = click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
+source_argument = click.argument("wanted", metavar="SOURCE")
+
+
+def source_named(apis: Apis, wanted: str) -> dict[str, Any]:
+    """The source with this number, else with this name. Raises ClickException."""
+    found: list[dict[str, Any]] = apis.get("ingest", PATH)
+    for one in (*(one for one in found if str(one["id"]) == wanted), *(one for one in found if one["name"] == wanted)):
+        return one
+    there = ", ".join(f"{one['id']} ({one['name']})" for one in found) or "none yet"
+    raise click.ClickException(
+        plain(f"There is no source {wanted}; there are: {there}. `kizashi sources create NAME` makes one.")
+    )
+
 
 @click.group("sources", invoke_without_command=True)
-@click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
+@json_option
 @click.pass_context
 def sources(ctx: click.Context, wants_json: bool) -> None:
-    """The products that send events. Without a command: list them.
+    """The products that send events. Without a command: list them. SOURCE is a number or a name.
 
     A source is importing until its history is complete and somebody marks it live; until then it raises no alert.
 
@@ -30,8 +46,18 @@ def sources(ctx: click.Context, wants_json: bool) -> None:
       kizashi sources create "Mobile app"   another product; then a key for it: kizashi keys create --source ID
       kizashi sources live 2                its history is complete
     """
-    if ctx.invoked_subcommand is not None:
-        return
+    if ctx.invoked_subcommand is None:
+        _list(wants_json)
+
+
+@sources.command("list")
+@json_option
+def list_sources(wants_json: bool) -> None:
+    """List them: importing, or live since when."""
+    _list(wants_json)
+
+
+def _list(wants_json: bool) -> None:
     found = Apis.found().get("ingest", PATH)
     if wants_json:
         as_json(found)
@@ -44,15 +70,16 @@ def sources(ctx: click.Context, wants_json: bool) -> None:
 
 
 @sources.command("show")
-@click.argument("source_id", type=click.IntRange(min=1))
-@click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
-def show(source_id: int, wants_json: bool) -> None:
+@source_argument
+@json_option
+def show(wanted: str, wants_json: bool) -> None:
     """Show one source, and whether its product is connected well.
 
     That is what its last events say. Those without an account are held against all group calls that health knows;
     `kizashi tail` shows them one by one.
     """
     apis = Apis.found()
+    source_id = source_named(apis, wanted)["id"]
     path = f"{PATH}/{source_id}"
     found = apis.get("ingest", path)
     if wants_json:
@@ -72,7 +99,7 @@ def show(source_id: int, wants_json: bool) -> None:
 
 @sources.command("create")
 @click.argument("name")
-@click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
+@json_option
 def create(name: str, wants_json: bool) -> None:
     """Make a source for another product. It is importing until it is marked live."""
     made = Apis.found().post("ingest", PATH, {"name": name})
@@ -85,10 +112,10 @@ def create(name: str, wants_json: bool) -> None:
 
 
 @sources.command("live")
-@click.argument("source_id", type=click.IntRange(min=1))
+@source_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
-def live(source_id: int, yes: bool, wants_json: bool) -> None:
+@json_option
+def live(wanted: str, yes: bool, wants_json: bool) -> None:
     """Say that the history of a source is complete.
 
     From now on it may raise alerts: its accounts are scored once with all of their history, silently; what comes after
@@ -99,6 +126,7 @@ def live(source_id: int, yes: bool, wants_json: bool) -> None:
     tell them when the event log lost records (docs/when-reading-stops.md).
     """
     apis = Apis.found()
+    source_id = source_named(apis, wanted)["id"]
     path = f"{PATH}/{source_id}"
     now = apis.get("ingest", path)
     if now["state"] == "live":

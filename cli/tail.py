@@ -14,6 +14,7 @@ import click
 from cli.apis import Apis, Unreachable
 from cli.belonging import Account, Belonging
 from cli.printing import counted, plain
+from cli.sources import source_named
 
 POLL_SECONDS = 1.0
 KEPT = 100
@@ -34,11 +35,11 @@ TIMES = {
 
 
 @click.command("tail")
-@click.option("--source", "source_id", type=click.IntRange(min=1), metavar="ID", help="Only this one; else all.")
+@click.option("--source", metavar="SOURCE", help="Only this one, by its number or name; else all.")
 @click.option("--rejects", "only_rejects", is_flag=True, help="Only what was refused.")
 @click.option("--json", "wants_json", is_flag=True, help="One JSON object a line, for scripts.")
 @click.option("--no-follow", is_flag=True, help="Show the last 100 of each source, and end.")
-def tail(source_id: int | None, only_rejects: bool, wants_json: bool, no_follow: bool) -> None:
+def tail(source: str | None, only_rejects: bool, wants_json: bool, no_follow: bool) -> None:
     """Show events as they come: which account each counts to and by which rule, or why it was refused.
 
     Within about two seconds. At most the last 100 of a source are kept, so of a busy one you see a part. Where an event
@@ -55,7 +56,7 @@ def tail(source_id: int | None, only_rejects: bool, wants_json: bool, no_follow:
       kizashi tail --no-follow --json | jq 'select(.account == null)'
     """
     apis = Apis.found()
-    watch = _Watch(apis, source_id, only_rejects)
+    watch = _Watch(apis, source, only_rejects)
     show = _Lines(Belonging(apis), wants_json)
     try:
         if no_follow:
@@ -109,7 +110,7 @@ class _Watch:
     """What is new at ingest since it was asked last. A source that is made meanwhile is seen too."""
 
     apis: Apis
-    source_id: int | None
+    source: str | None
     only_rejects: bool
     cursors: dict[int, _Cursors] = field(default_factory=dict)
 
@@ -123,8 +124,8 @@ class _Watch:
         return sorted(news, key=lambda one: datetime.fromisoformat(one.row["received_at"]))
 
     def _sources(self) -> list[dict[str, Any]]:
-        if self.source_id is not None:
-            return [self.apis.get("ingest", f"/v1/sources/{self.source_id}")]
+        if self.source is not None:
+            return [source_named(self.apis, self.source)]
         found: list[dict[str, Any]] = self.apis.get("ingest", "/v1/sources")
         return found
 

@@ -14,6 +14,7 @@ import click
 from cli.apis import Apis, running_here, urls_found
 from cli.imports.problems import Misused
 from cli.imports.write_key import GivenKey, OwnKey
+from cli.sources import source_named
 
 WRITE_KEY_VARIABLE = "KIZASHI_CLI_WRITE_KEY"
 _PREFIX = "kzw_"
@@ -69,21 +70,12 @@ def destination(source: str | None, write_key: str | None) -> Iterator[Destinati
         return
     with _as_misuse():
         apis = Apis.found()
-        found = _source_named(apis, source)
+        found = source_named(apis, source)
     own = OwnKey(apis, found["id"])
     try:
         yield Destination(url, own, found)
     finally:
         own.end()
-
-
-def _source_named(apis: Apis, wanted: str) -> dict[str, Any]:
-    sources: list[dict[str, Any]] = apis.get("ingest", "/v1/sources")
-    for one in sources:
-        if wanted in (str(one["id"]), one["name"]):
-            return one
-    there = ", ".join(f"{one['id']} ({one['name']})" for one in sources) or "none yet"
-    raise Misused(f"There is no source {wanted}; there are: {there}. `kizashi sources create NAME` makes one.")
 
 
 def _source_of(write_key: str) -> dict[str, Any] | None:

@@ -176,6 +176,10 @@ async def test_a_source_goes_live_when_somebody_means_it(kizashi: Kizashi, log: 
     asked = await kizashi("sources", "live", str(source["id"]), typed="\n", fails=True)
     assert "Is all of its history sent? There is no way back." in asked.stderr
     assert "Mobile app  importing" in (await kizashi("sources")).stdout
+    assert (await kizashi("sources", "list")).stdout == (await kizashi("sources")).stdout
+    assert (await kizashi("sources", "list", "--json")).stdout == (await kizashi("sources", "--json")).stdout
+    assert "Mobile app, is importing" in (await kizashi("sources", "show", "Mobile app")).stdout
+    assert "There is no source Web; there are: " in (await kizashi("sources", "show", "Web", fails=True)).stderr
     live = await kizashi("sources", "live", str(source["id"]), typed="y\n")
     assert live.stdout.startswith(f"Source {source['id']}, Mobile app, is live since ")
     again = await kizashi("sources", "live", str(source["id"]), typed="y\n")

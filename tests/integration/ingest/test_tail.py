@@ -201,6 +201,8 @@ async def test_what_does_not_answer_is_waited_for_and_who_leaves_is_let_go(
         await client.post("/v1/sources", json={"name": "other"})
     _, told, _ = await (await tail("tail", "--no-follow", ingest=again.url)).ended()
     assert re.search(r"^\S+  app +track second ", told, re.MULTILINE), "with two sources, lines say which"
+    _, told, _ = await (await tail("tail", "--source", "app", "--no-follow", ingest=again.url)).ended()
+    assert re.search(r"^\S+  track second ", told, re.MULTILINE), "with one source, named, lines need not"
     missing = await tail("tail", "--source", str(tenant.source + 99), ingest=again.url)
     status, _, told = await missing.ended()
     assert (status, "There is no source" in told, "Traceback" in told) == (1, True, False)
