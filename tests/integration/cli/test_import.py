@@ -232,7 +232,7 @@ async def test_after_its_ids_are_forgotten_a_file_still_counts_once(
 async def test_interrupted_and_killed_it_goes_on_where_it_was(
     tmp_path: Path, health: Health, kizashi_import: Import, url: str, proxy: Proxy, clean: pytest.MonkeyPatch
 ) -> None:
-    rows = 6000
+    rows = 8000
     events_csv(tmp_path / "usage.csv", rows)
     journal = tmp_path / "usage.csv.import.json"
     proxy.target = url
@@ -271,6 +271,7 @@ async def test_interrupted_and_killed_it_goes_on_where_it_was(
     try:
         status, told = await ended_by(signal.SIGINT)
         interrupted_at = acknowledged()
+        assert (await ended_by(signal.SIGTERM))[0] == 130
         assert (await ended_by(signal.SIGKILL))[0] == -signal.SIGKILL
         killed_at = acknowledged()
     finally:
@@ -387,14 +388,19 @@ async def test_a_source_gets_a_key_for_as_long_as_it_takes(
     assert f"There is no source billing; there are: {tenant.source} (app)." in unknown.stderr
     done = await kizashi_import("-", "--source", "app", "--as-of", "2026-01-31", stdin=csv)
     assert f"Sent 1 row of standard input to source {tenant.source}, app." in done.stdout
+    assert "Next: `kizashi tail` shows" in done.stdout
+    nothing = await kizashi_import(
+        "-", "--source", "app", stdin="event,user_id,timestamp\nLogin,,2026-01-01\n", status=1
+    )
+    assert "Sent 0 rows" in nothing.stdout
+    assert "Next:" not in nothing.stdout
     (event,) = await events(log, Topic.TELEMETRY_IMPORT)
     assert isinstance(event, TelemetryReceived)
     assert (event.account_id, event.user_id, event.occurred_at.isoformat()) == ("a1", None, "2026-01-31T00:00:00+00:00")
     async with httpx.AsyncClient(base_url=url, headers=tenant.admin) as api:
         keys = (await api.get(f"/v1/sources/{tenant.source}/write-keys")).json()
-    (own,) = keys[1:]
-    assert (own["name"], own["state"]) == ("kizashi import", "revoked")
-    assert datetime.fromisoformat(own["expires_at"]) < datetime.now(UTC) + timedelta(days=1)
+    assert [(key["name"], key["state"]) for key in keys[1:]] == [("kizashi import", "revoked")] * 2
+    assert all(datetime.fromisoformat(key["expires_at"]) < datetime.now(UTC) + timedelta(days=1) for key in keys[1:])
 
 
 async def test_it_says_what_is_wrong_before_anything_is_sent(
