@@ -139,7 +139,8 @@ class HttpConnection(HttpToolsProtocol):
         if not self._in_body:
             return  # the end of a head that comes again
         self._in_body = False
-        self.headers = []
+        if self.headers:
+            self.headers = []
         self._bare_bytes = 0
         super().on_message_complete()
 
@@ -149,16 +150,12 @@ class HttpConnection(HttpToolsProtocol):
         super().on_response_complete()
         if is_last and self._last_words is not None and not self.transport.is_closing():
             self._end(self._last_words)
-        if self.cycle.response_complete:
-            self.cycle.body = bytearray()
-            if self.scope is self.cycle.scope:  # and not that of a next one, which has begun to arrive
-                self._let_go_of_the_head()
-            self.cycle.scope = None  # type: ignore[assignment]
-
-    def _let_go_of_the_head(self) -> None:
-        self.scope = None  # type: ignore[assignment]
-        self.headers = []
-        self.url = b""
+        cycle: RequestResponseCycle = self.cycle
+        if cycle.response_complete:
+            cycle.body = bytearray()
+            if self.scope is cycle.scope:  # and not that of a next one, which has begun to arrive
+                self.scope, self.url = None, b""  # type: ignore[assignment]
+            cycle.scope = None  # type: ignore[assignment]
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -179,7 +176,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._refused = True
         self._forget_deadline()
-        self._let_go_of_the_head()
+        self.scope, self.headers, self.url = None, [], b""  # type: ignore[assignment]
         answer = refusal.answer()
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or (cycle.response_complete and not self._in_body):
