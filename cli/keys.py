@@ -13,6 +13,7 @@ from cli.apis import Apis
 from cli.moments import expires_at, expiry_option, overlap_option
 from cli.printing import as_json, columns, counted, line, moment, plain
 from cli.shown_once import show_old_one, show_once
+from cli.sources import source_named
 
 SHOWS_ITSELF = "kzw_"
 DEFAULT_QUOTA = "default"
@@ -64,13 +65,15 @@ def keys() -> None:
 
 
 @keys.command("list")
-@click.option("--source", type=click.IntRange(min=1), metavar="ID", help="Only of this source; else of all.")
+@click.option("--source", metavar="SOURCE", help="Only of this source, by its number or name; else of all.")
 @click.option("--all", "wants_all", is_flag=True, help="Also those that ended more than 7 days ago, as --json does.")
 @json_option
-def list_keys(source: int | None, wants_all: bool, wants_json: bool) -> None:
+def list_keys(source: str | None, wants_all: bool, wants_json: bool) -> None:
     """List them, with what each may do and whether it works now."""
     apis = Apis.found()
-    found = [key for one in ([source] if source else _sources(apis)) for key in apis.get("ingest", _path(one))]
+    found = [
+        key for one in ([_number(apis, source)] if source else _sources(apis)) for key in apis.get("ingest", _path(one))
+    ]
     if wants_json:
         as_json(found)
         return
@@ -97,14 +100,14 @@ def list_keys(source: int | None, wants_all: bool, wants_json: bool) -> None:
 
 
 @keys.command("create")
-@click.option("--source", type=click.IntRange(min=1), metavar="ID", required=True, help="Whose events it sends.")
+@click.option("--source", metavar="SOURCE", required=True, help="Whose events it sends: its number or name.")
 @click.option("--name", default="default", help="Where it will be used, for people; else default.")
 @expiry_option("When it ends: 90d, 12h, 2027-01-31, or never; else never.")
 @quota_option
 @origins_option
 @json_option
 def create(
-    source: int,
+    source: str,
     name: str,
     expires: str | None,
     events_per_s: int | str | None,
@@ -118,7 +121,8 @@ def create(
       KEY=$(kizashi keys create --source 1 --name backend)
     """
     rules = _rules(expires, events_per_s, origins)
-    made = Apis.found().post("ingest", _path(source), {"name": name, **rules})
+    apis = Apis.found()
+    made = apis.post("ingest", _path(_number(apis, source)), {"name": name, **rules})
     show_once(made, "write_key", f"This is {_named(made)}", wants_json)
 
 
@@ -211,6 +215,12 @@ def _ended_long_ago(key: dict[str, Any], now: datetime) -> bool:
 
 def _sources(apis: Apis) -> list[int]:
     return [one["id"] for one in apis.get("ingest", "/v1/sources")]
+
+
+def _number(apis: Apis, source: str) -> int:
+    """A number needs no look-up, which an API key without the scope read could not do."""
+    number: int = int(source) if source.isdecimal() else source_named(apis, source)["id"]
+    return number
 
 
 def _path(source: int) -> str:

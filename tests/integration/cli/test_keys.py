@@ -179,6 +179,8 @@ async def test_a_source_goes_live_when_somebody_means_it(kizashi: Kizashi, log: 
     assert (await kizashi("sources", "list")).stdout == (await kizashi("sources")).stdout
     assert (await kizashi("sources", "list", "--json")).stdout == (await kizashi("sources", "--json")).stdout
     assert "Mobile app, is importing" in (await kizashi("sources", "show", "Mobile app")).stdout
+    key = await kizashi("keys", "create", "--source", "Mobile app")
+    assert key.stdout.split("_")[1] in (await kizashi("keys", "list", "--source", "Mobile app")).stdout
     assert "There is no source Web; there are: " in (await kizashi("sources", "show", "Web", fails=True)).stderr
     live = await kizashi("sources", "live", str(source["id"]), typed="y\n")
     assert live.stdout.startswith(f"Source {source['id']}, Mobile app, is live since ")
