@@ -68,6 +68,7 @@ class HttpConnection(HttpToolsProtocol):
         """A client may end its own side and read on: what came whole is answered before the connection ends."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete or self._in_body:
+            self.transport.close()  # which writes what is still held back; the loop by itself would not
             return False
         if not self._refused:
             self._refused = True
@@ -80,12 +81,15 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._head_bytes_at_most += len(data)
         self._bare_bytes += len(data)
-        self._unset_keepalive_if_required()
         self._parse(data)
         if self._in_body or self._in_head:
+            self._unset_keepalive_if_required()
             self._wait_for_more()
-        elif self._deadline is not None:
+            return
+        if self._deadline is not None:
             self._forget_deadline()
+        if self.cycle is not None and not self.cycle.response_complete:  # empty lines alone are no request
+            self._unset_keepalive_if_required()
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -124,11 +128,11 @@ class HttpConnection(HttpToolsProtocol):
             if is_tunnel(self.parser):
                 self._stop_parsing(NO_HTTP)
             return  # the parser stops by itself, and gets this head again
-        self._in_body = True
         self._head_bytes_at_most = self._bare_bytes = 0
         if self._deadline is not None:
             self._forget_deadline()
         super().on_headers_complete()
+        self._in_body = True  # not before: an address that cannot be read ends with its head
         self.headers = []  # for what a chunked body may bring after its end: that is no header, and nobody reads it
 
     def on_body(self, body: bytes) -> None:

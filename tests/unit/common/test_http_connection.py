@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+import uvloop
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
@@ -301,6 +302,51 @@ async def test_a_client_that_has_ended_its_side_is_answered(requests: int) -> No
         writer.write_eof()
         asyncio.get_running_loop().call_later(SHORT, may_answer.set)
         assert (await reader.read()).count(b"200 OK") == requests
+
+
+def test_a_client_that_has_ended_its_side_is_answered_by_the_loop_of_services_too() -> None:
+    """uvloop sees the end before it goes on with what was left for later, and an answer given at once was lost."""
+
+    async def talk() -> list[bytes]:
+        async with listening(answers_at_once) as connect:
+
+            async def ask() -> bytes:
+                reader, writer = await connect()
+                writer.write(GET)
+                writer.write_eof()
+                return await reader.read()
+
+            return [await ask() for _ in range(20)]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert all(b"200 OK" in one for one in runner.run(talk()))
+
+
+@pytest.mark.parametrize("address", [b"http://x", b"http://x:99999/", b"a://"])
+async def test_an_address_that_cannot_be_read_costs_no_request_before_it_its_answer(address: bytes) -> None:
+    may_answer = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await may_answer.wait()
+        await waits_for_the_body(scope, receive, send)
+
+    async with listening(app) as connect:
+        reader, writer = await connect()
+        writer.write(GET + POST + b"x" * 10 + b"GET " + address + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        asyncio.get_running_loop().call_later(SHORT, may_answer.set)
+        assert [(await answer(reader))[0] for _ in range(3)] == [200, 200, 400]
+        assert await reader.read() == b""
+
+
+@pytest.mark.parametrize("before", [b"", GET])
+async def test_empty_lines_are_no_request_and_keep_no_connection(before: bytes) -> None:
+    async with listening(answers_at_once, idle_seconds=1) as connect:
+        reader, writer = await connect()
+        if before:
+            writer.write(before)
+            await answer(reader)
+        writer.write(b"\r\n")
+        assert await reader.read() == b""
 
 
 async def test_a_client_that_ends_its_side_in_the_middle_of_a_request_is_not_waited_for() -> None:
