@@ -108,6 +108,7 @@ class Consumer:
             stops=self._stops,
             progress=self._progress,
             patience=patience,
+            resting=lambda: None if self._yielding.is_alone else self._background,
         )
         self._owned: frozenset[TopicPartition] = frozenset()
         self._retries = Retries(patience.retrying_seconds)

@@ -76,7 +76,9 @@ class LagWatch:
         stops: Stops,
         progress: Progress,
         patience: Patience,
+        resting: Callable[[], Topic | None] = lambda: None,
     ) -> None:
+        """``resting`` is the topic that lets others go first just now: what waits there is not stuck."""
         self._group = group
         self._log = log
         self._database = database
@@ -85,6 +87,7 @@ class LagWatch:
         self._stops = stops
         self._progress = progress
         self._patience = patience
+        self._resting = resting
         self._last: Mapping[TopicPartition, Lag] = {}
         _poll_age.labels(group).set_function(lambda: progress.silent_seconds)
 
@@ -106,7 +109,11 @@ class LagWatch:
             self._publish()
             return False
         # What an open transaction of another producer hides is not to be read yet, and nobody's fault.
-        behind = {source: lag.records if lag.since else 0 for source, lag in self._last.items()}
+        resting = self._resting()
+        behind = {
+            source: lag.records if lag.since and source.topic is not resting else 0
+            for source, lag in self._last.items()
+        }
         self._progress.answered(behind, self._stops.sources)
         self._publish()
         if self._progress.records_wait:
