@@ -127,7 +127,7 @@ class Appender:
                 continue
             if lane.road is None:
                 self._ask_who_leads(lane.place.topic)
-            elif (parcel := lane.next_parcel()) is not None:
+            elif (parcel := _packed(lane)) is not None:
                 waves[lane.road].append((lane, parcel))
         for road, wave in waves.items():
             self._busy.add(road)
@@ -143,7 +143,8 @@ class Appender:
             for lane, parcel in wave:
                 self._told(lane, parcel, answers[lane.place])
         except asyncio.CancelledError:
-            for _, parcel in wave:
+            for lane, parcel in wave:
+                lane.arrived()
                 parcel.fail(RetryLater("the event log was closed"))
             raise
         finally:
@@ -218,6 +219,16 @@ class Appender:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _packed(lane: Lane) -> Parcel | None:
+    """One lane's trouble must not keep back what others have packed for the same wave."""
+    try:
+        return lane.next_parcel()
+    except Exception as exc:
+        logger.exception("not_packed", topic=lane.place.topic, partition=lane.place.partition)
+        lane.give_up(RetryLater(f"records for {lane.place} cannot be packed: {exc!r}"))
+        return None
 
 
 def _call(topic: str, records: Sequence[Record], partition: int | None) -> Call:

@@ -29,7 +29,8 @@ DOUBT_SECONDS = 15.0
 
 
 class KafkaEventLog:
-    """One process's access to the log: a client that asks, one per broker that writes, and a consumer per subscription.
+    """One process's access to the log: a client that asks, one for each road to a broker, which write, and a consumer
+    for each subscription.
 
     Retention is the topics' own (``kizashi log create``): Kafka drops what is old whether it was read or not.
     Raises NotStarted when the address or the access is no good.
