@@ -61,6 +61,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
     probes = Probes(ready=[publisher.ready])
     recent = Recent(clock)
     keys = WriteKeys(partial(_owner_of_key, key_database), settings.ingest_key_cache_seconds)
+    refusals = Refusals()
     collector = Collector(
         keys=keys,
         admission=Admission(
@@ -68,7 +69,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
         ),
         publisher=publisher,
         in_flight=InFlight(settings.ingest_in_flight_limit_bytes),
-        refusals=Refusals(),
+        refusals=refusals,
         recent=recent,
         clock=clock,
         probes=probes,
@@ -81,7 +82,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
     app = make_app("Kizashi ingest", "Takes what products send.", probes, paths_with_own_limit=ALL_PATHS)
     hot = hot_paths(collector.answer, app.exception_handlers)
     app.router.routes[:0] = [path.as_route() for path in hot]
-    app.include_router(sdk_settings.routes(keys))
+    app.include_router(sdk_settings.routes(keys, refusals))
     app.include_router(api.routes(api_database, log, clock))
     document_hot_paths(app)
     _answer_not_now(app)

@@ -38,15 +38,17 @@ class RecentWriter:
         forget_at = monotonic()
         while not stopping.is_set():
             await pause(stopping, EVERY_SECONDS)
-            await self._write(self._recent.take(ROWS_AT_ONCE))
+            await self._write()
             if monotonic() >= forget_at:
                 forget_at = monotonic() + FORGET_EVERY_SECONDS
                 await self._forget()
 
-    async def _write(self, rows: dict[Place, Rows]) -> None:
-        if not rows:
-            return
+    async def _write(self) -> None:
+        rows: dict[Place, Rows] = {}
         try:
+            rows = self._recent.take(ROWS_AT_ONCE)
+            if not rows:
+                return
             async with asyncio.timeout(WRITE_SECONDS):
                 async with self._database.transaction({workspace for workspace, _ in rows}) as connection:
                     await store.write(
@@ -57,9 +59,7 @@ class RecentWriter:
         except (RetryLater, TimeoutError) as exc:
             self._recent.put_back(rows)
             self._note_failure(exc)
-        except (
-            Exception
-        ) as exc:  # it would be refused again: what is shown to people is given up, and never the process
+        except Exception as exc:  # it would be refused again, so it is given up
             self._note_failure(exc)
         else:
             self._fails = False

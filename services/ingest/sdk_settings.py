@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
+from libs.common.errors import Refused
 from services.ingest.admission import check_origin
 from services.ingest.openapi import WRITE_KEY_SECURITY
+from services.ingest.pressure import Refusals
 from services.ingest.write_keys import KeyOwner, WriteKeys, shown_before_the_body
 
 REMEMBERED = "private, max-age=60"
@@ -71,15 +73,20 @@ class RudderSettings(BaseModel):
     source: RudderSource
 
 
-def routes(keys: WriteKeys) -> APIRouter:
+def routes(keys: WriteKeys, refusals: Refusals) -> APIRouter:
     """With and without a trailing slash, as every path that an SDK asks."""
     router = APIRouter(tags=["SDK settings"])
 
     async def owner(key: str | None, request: Request) -> KeyOwner:
         """Raises Refused 401 for a key that is not ours and 403 for a page that it is not for: both SDKs give up."""
-        found = await keys.owner(key)
-        check_origin(found, dict(request.scope["headers"]))
-        return found
+        try:
+            found = await keys.owner(key)
+            check_origin(found, dict(request.scope["headers"]))
+            return found
+        except Refused:
+            if not refusals.are_few():
+                await refusals.hold(request.receive)
+            raise
 
     async def analytics_next(key: Key, request: Request, response: Response) -> AnalyticsNextSettings:
         await owner(key, request)

@@ -180,6 +180,11 @@ class WriteKeys:
             raise RetryLater("write keys cannot be looked up just now") from exc
         self._remembered.pop(number, None)
         self._remembered[number] = _Remembered(owner, asked_at)
-        while len(self._remembered) > REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
+        if len(self._remembered) > REMEMBERED:
+            self._forget_one()
         return owner
+
+    def _forget_one(self) -> None:
+        """The oldest that nobody has: keys that somebody made up must not cost others those that work."""
+        unknown = (number for number, known in self._remembered.items() if known.owner is None)
+        del self._remembered[next(unknown, next(iter(self._remembered)))]
