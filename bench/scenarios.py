@@ -15,16 +15,16 @@ it was to measure did not happen."""
 
 SCENARIOS: Mapping[str, Scenario] = {
     "ingest": ingest.run,
-    "pressure": pressure.run,
     "health": health.run,
     "scoring": scoring.run,
     "end_to_end": end_to_end.run,
     "waves": waves.run,
+    "pressure": pressure.run,
     "two_ingests": two_ingests.run,
     "ingest_profile": ingest_profile.run,
     "endurance": endurance.run,
 }
-ONLY_WHEN_NAMED = frozenset({"two_ingests", "ingest_profile", "endurance"})
+ONLY_WHEN_NAMED = frozenset({"pressure", "two_ingests", "ingest_profile", "endurance"})
 """They answer a question of their own, and take their time for it."""
 
 
