@@ -57,7 +57,7 @@ def main() -> None:
     size = QUICK if arguments.quick else FULL
     configure_logging("bench", "error")
     try:
-        scenarios = choose(name for name in arguments.only.split(",") if name)
+        scenarios = choose((name for name in arguments.only.split(",") if name), quick=arguments.quick)
         if arguments.log == "kafka":
             find_java()
             fetch_jars(tell=tell)

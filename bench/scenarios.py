@@ -27,10 +27,13 @@ SCENARIOS: Mapping[str, Scenario] = {
 ONLY_WHEN_NAMED = frozenset({"pressure", "two_ingests", "ingest_profile", "endurance"})
 """They answer a question of their own, and take their time for it."""
 
+NOT_IN_A_QUICK_RUN = frozenset({"waves"})
+"""They take long however little comes: health lets a backfill wait."""
 
-def choose(names: Iterable[str]) -> Mapping[str, Scenario]:
+
+def choose(names: Iterable[str], *, quick: bool) -> Mapping[str, Scenario]:
     """Those named; when none is, all but those that want to be. Raises NotStarted for a name that there is not."""
-    wanted = set(names) or SCENARIOS.keys() - ONLY_WHEN_NAMED
+    wanted = set(names) or SCENARIOS.keys() - ONLY_WHEN_NAMED - (NOT_IN_A_QUICK_RUN if quick else frozenset())
     if unknown := wanted - SCENARIOS.keys():
         raise NotStarted(
             f"There is no scenario {', '.join(sorted(unknown))}; ONLY takes some of {', '.join(SCENARIOS)}."

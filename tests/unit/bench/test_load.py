@@ -59,8 +59,9 @@ def test_figures_are_of_events_and_their_costs_of_a_million() -> None:
 
 
 def test_scenarios_are_chosen_by_name() -> None:
-    assert list(choose(["ingest"])) == ["ingest"]
-    assert list(choose([])) == [name for name in SCENARIOS if name not in ONLY_WHEN_NAMED]
-    assert list(choose(["endurance"])) == ["endurance"]
+    assert list(choose(["ingest"], quick=False)) == ["ingest"]
+    assert list(choose([], quick=False)) == [name for name in SCENARIOS if name not in ONLY_WHEN_NAMED]
+    assert list(choose([], quick=True)) == ["ingest", "health", "scoring", "end_to_end"]
+    assert list(choose(["endurance"], quick=True)) == ["endurance"]
     with pytest.raises(NotStarted, match="no scenario digest; ONLY takes some of ingest"):
-        choose(["digest"])
+        choose(["digest"], quick=False)
