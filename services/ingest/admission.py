@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from libs.common.errors import Refused
+from services.ingest.origins import NO_ORIGIN
 from services.ingest.paths import Headers
 from services.ingest.quotas import Quotas
 from services.ingest.write_keys import KeyOwner
@@ -38,7 +39,7 @@ def check_origin(owner: KeyOwner, headers: Headers) -> None:
         return
     origin = headers.get(b"origin", b"").decode("latin-1").lower()
     if origin and origin not in owner.origins:
-        page = f"pages of {origin[:200]}" if origin != "null" else "pages without an origin, as files have none"
+        page = f"pages of {origin[:200]}" if origin != NO_ORIGIN else "pages without an origin, as files have none"
         raise Refused(
             403,
             "origin_not_allowed",
