@@ -16,6 +16,9 @@ from libs.common.topics import Topic
 MAX_RECORD_BYTES = 1_040_000
 """Of key, value and headers together: a value of a million bytes fits, on Kafka with its default limits too."""
 
+APPEND_SECONDS = 5.0
+"""For an append to be durable, or it raises RetryLater."""
+
 
 class TopicPartition(NamedTuple):
     topic: Topic

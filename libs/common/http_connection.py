@@ -25,6 +25,9 @@ from libs.common.http_refusals import (
 from libs.common.http_upgrade import head_without_offer, is_tunnel, parser_for
 from libs.common.http_writing import AtOnce
 
+BODY_IS_HERE = "kizashi.body_is_here"
+"""Stands in the scope of a request whose body had come before anybody asked for it, so that nobody needs to watch over
+its arrival."""
 BODY_PATIENCE = 2
 """Times the patience for a head. Whoever reads a body should give up, and say so, before its connection is cut."""
 LINGER_SECONDS = 2
@@ -146,6 +149,8 @@ class HttpConnection(HttpToolsProtocol):
         if self.headers:
             self.headers = []
         self._bare_bytes = 0
+        if self.scope is not None:  # it is, once an early answer is out
+            self.scope[BODY_IS_HERE] = True  # type: ignore[literal-required]
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

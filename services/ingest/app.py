@@ -11,7 +11,6 @@ from fastapi.responses import JSONResponse
 
 from libs.common import failpoints
 from libs.common.db import Database
-from libs.common.deadline import Deadline
 from libs.common.event_log import EventLog
 from libs.common.event_log_open import event_log
 from libs.common.expected_schema import expect_schema
@@ -43,6 +42,7 @@ def log_of(settings: IngestSettings) -> EventLog:
         name="kizashi ingest",
         retention_days=settings.log_retention_days,
         kafka=settings.kafka_access,
+        append_seconds=settings.ingest_append_deadline_seconds,
     )
 
 
@@ -77,7 +77,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
         names=settings.account_names(),
         batch_limit_bytes=settings.ingest_body_limit_bytes,
         single_limit_bytes=settings.ingest_single_body_limit_bytes,
-        reading=Deadline(settings.ingest_read_deadline_seconds),
+        read_seconds=settings.ingest_read_deadline_seconds,
     )
     app = make_app("Kizashi ingest", "Takes what products send.", probes, paths_with_own_limit=ALL_PATHS)
     hot = hot_paths(collector.answer, app.exception_handlers)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.types import Receive
 
-from libs.common.deadline import Deadline
 from libs.common.web import BodyTooLarge
 from services.ingest.inflating import GZIP_MAGIC, Inflater
 from services.ingest.pressure import GaveWay, Share
@@ -25,9 +23,11 @@ async def read_body(
     content_encoding: bytes,
     limit_bytes: int,
     share: Share,
-    deadline: Deadline,
+    seconds: float,
+    is_here: bool = False,
 ) -> bytes:
-    """The whole body, decoded. ``limit_bytes`` holds for what arrives and for what it inflates to.
+    """The whole body, decoded. ``limit_bytes`` holds for what arrives and for what it inflates to. It has so many
+    ``seconds`` to arrive, unless it ``is_here`` already, which saves watching over it.
 
     Raises BodyTooLarge, Refused 400 and 415 for its encoding, 408 when it takes too long, NotNow when the process
     holds too much, ClientLeft.
@@ -35,20 +35,26 @@ async def read_body(
     announced = 0
     if content_length.isdigit() and (announced := int(content_length[:20])) > limit_bytes:
         raise BodyTooLarge(limit_bytes)
-    task = asyncio.current_task()
-    assert task is not None, "a server gives each request one"
-    share.arrives(announced, partial(deadline.cut_off, task))
+    if is_here:
+        return await _read(receive, content_encoding, limit_bytes, share)
     try:
-        with deadline:
-            return await _read(receive, content_encoding, limit_bytes, share)
+        async with asyncio.timeout(seconds) as patience:
+
+            def cut_off() -> None:
+                if not patience.expired():
+                    patience.reschedule(0)
+
+            share.arrives(announced, cut_off)
+            try:
+                return await _read(receive, content_encoding, limit_bytes, share)
+            finally:
+                share.has_arrived()
     except TimeoutError as exc:
         if share.gave_way:
             raise GaveWay from exc
         raise HTTPException(
-            408, f"The body did not arrive within {deadline.seconds:g} s.", headers={"Connection": "close"}
+            408, f"The body did not arrive within {seconds:g} s.", headers={"Connection": "close"}
         ) from exc
-    finally:
-        share.has_arrived()
 
 
 async def _read(receive: Receive, content_encoding: bytes, limit_bytes: int, share: Share) -> bytes:

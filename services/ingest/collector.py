@@ -11,10 +11,8 @@ from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.types import Receive
 
 from libs.common.clock import Clock, wall_now
-from libs.common.deadline import Deadline
 from libs.common.errors import Refused, RetryLater
 from libs.common.web import Probes
 from services.ingest.admission import Admission
@@ -22,7 +20,7 @@ from services.ingest.bodies import ClientLeft, read_body
 from services.ingest.domain.acceptance import Arrival, Limits, Outcome, accept, accept_in_steps
 from services.ingest.domain.accounts import AccountNames
 from services.ingest.domain.documents import Document
-from services.ingest.paths import Headers, Meaning
+from services.ingest.paths import Incoming, Meaning
 from services.ingest.pressure import Busy, InFlight, NotNow, Refusals
 from services.ingest.publisher import TOO_MANY, Publisher
 from services.ingest.quotas import OverQuota
@@ -65,17 +63,17 @@ class Collector:
     names: AccountNames
     batch_limit_bytes: int
     single_limit_bytes: int
-    reading: Deadline
+    read_seconds: float
 
-    async def answer(self, receive: Receive, headers: Headers, query: bytes, meaning: Meaning) -> bytes:
+    async def answer(self, incoming: Incoming) -> bytes:
         """The body of a 200. Raises Refused, NotNow and RetryLater (503), and what reading a body raises."""
         try:
-            return await self._answer_and_show(receive, headers, query, meaning)
+            return await self._answer_and_show(incoming)
         except (Refused, Busy) as exc:
             if not self._is_held_back(exc):
                 raise
             refusal = exc.with_traceback(None)  # its frames hold the body
-        if not await self.refusals.hold(receive):
+        if not await self.refusals.hold(incoming.receive):
             raise ClientLeft
         try:
             raise refusal
@@ -87,35 +85,37 @@ class Collector:
             return True
         return refusal.status in NOT_LET_IN and not self.refusals.are_few()
 
-    async def _answer_and_show(self, receive: Receive, headers: Headers, query: bytes, meaning: Meaning) -> bytes:
+    async def _answer_and_show(self, incoming: Incoming) -> bytes:
         """What is refused is shown to people too, once it is known whose it is."""
         sent = _Sent()
         try:
-            return await self._answer(receive, headers, query, meaning, sent)
+            return await self._answer(incoming, sent)
         except Rejected:
             raise
         except (Refused, RetryLater, HTTPException) as refusal:
             if sent.owner is not None:
                 self.recent.refused(
-                    sent.owner, refusal, body=sent.body, historical=meaning.historical, strict=sent.strict
+                    sent.owner, refusal, body=sent.body, historical=incoming.meaning.historical, strict=sent.strict
                 )
             raise
 
-    async def _answer(self, receive: Receive, headers: Headers, query: bytes, meaning: Meaning, sent: _Sent) -> bytes:
+    async def _answer(self, incoming: Incoming, sent: _Sent) -> bytes:
         if self.probes.stopping:
             raise NotNow("shutting_down", "This process is stopping; send this again.", 1)
-        shown = shown_before_the_body(headers, query)
+        meaning, headers = incoming.meaning, incoming.headers
+        shown = shown_before_the_body(headers, incoming.query)
         sent.owner = owner = await self.keys.owner(shown) if shown else None
         if owner:
             self.admission.at_the_door(owner, headers, meaning.historical)
         with self.in_flight.request(owner.key_id if owner else "") as share:
             body = await read_body(
-                receive,
+                incoming.receive,
                 content_length=headers.get(b"content-length", b""),
                 content_encoding=headers.get(b"content-encoding", b""),
                 limit_bytes=self.single_limit_bytes if meaning.single else self.batch_limit_bytes,
                 share=share,
-                deadline=self.reading,
+                seconds=self.read_seconds,
+                is_here=incoming.is_here,
             )
             sent.body, size = body, len(body)
             document = meaning.read(body, headers)

@@ -16,14 +16,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.common.asgi import count_answer, request_id_of, unforeseen
+from libs.common.http_connection import BODY_IS_HERE
 from libs.common.observability import REQUEST_ID
 from services.ingest.bodies import ClientLeft
 from services.ingest.collector import ALL_TAKEN
 from services.ingest.cors import cors_headers
-from services.ingest.paths import PATHS, Headers, Meaning
+from services.ingest.paths import PATHS, Incoming, Meaning
 
-Collect = Callable[[Receive, Headers, bytes, Meaning], Awaitable[bytes]]
-"""A body, the headers and the query of a request in, what a 200 says out."""
+Collect = Callable[[Incoming], Awaitable[bytes]]
+"""A request in, what a 200 says out."""
 Handlers = Mapping[Any, Any]
 """The application's own, each by the class of the exception that it answers."""
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
@@ -65,7 +66,8 @@ class HotPath:
         named = REQUEST_ID.set(request_id.decode())
         status = 0
         try:
-            status, answer_headers, body = await self._answer(scope, receive, headers)
+            incoming = Incoming(self._meaning, headers, scope["query_string"], receive, BODY_IS_HERE in scope)
+            status, answer_headers, body = await self._answer(incoming, scope)
             answer_headers += [*cors_headers(headers.get(b"origin")), (b"x-request-id", request_id)]
             await send({"type": "http.response.start", "status": status, "headers": answer_headers})
             await send({"type": "http.response.body", "body": body})
@@ -75,10 +77,10 @@ class HotPath:
             REQUEST_ID.reset(named)
             count_answer("POST", self.path, status, perf_counter() - began)
 
-    async def _answer(self, scope: Scope, receive: Receive, headers: Headers) -> Answer:
+    async def _answer(self, incoming: Incoming, scope: Scope) -> Answer:
         """Raises ClientLeft."""
         try:
-            body = await self._collect(receive, headers, scope["query_string"], self._meaning)
+            body = await self._collect(incoming)
         except ClientLeft:
             raise
         except Exception as exc:

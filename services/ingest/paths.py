@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from starlette.types import Receive
 
 from libs.common.events import TelemetryKind
 from services.ingest.domain.cloud_events import read_cloud_events
@@ -25,6 +28,16 @@ class Meaning:
     single: bool = False
     status: int = 200
     """When every event was taken. Several SDKs send a batch again that was answered with anything but 200."""
+
+
+class Incoming(NamedTuple):
+    """A request to one of the paths. Its body is still to be received; ``is_here``: all of it, without waiting."""
+
+    meaning: Meaning
+    headers: Headers
+    query: bytes
+    receive: Receive
+    is_here: bool
 
 
 def _batch(body: bytes, _headers: Headers) -> Document:

@@ -144,6 +144,8 @@ class Share:
         self.key_id = key_id
         self.held_bytes = 0
         self.gave_way = False
+        self._cut_off: Callable[[], None] | None = None
+        """While its body arrives."""
         self._announced_bytes = 0
         self._brought_bytes = 0
         """With the last part."""
@@ -184,19 +186,21 @@ class Share:
         """
         ahead = min(self._announced_bytes, arrived_bytes * AHEAD_TIMES) * BODY_TIMES if self.key_id else 0
         self._hold(max(ahead, decoded_bytes))
-        if (arrived_bytes - self._brought_bytes) * PARTS >= self.held_bytes:
+        if self._cut_off and (arrived_bytes - self._brought_bytes) * PARTS >= self.held_bytes:
             self._brought_bytes = arrived_bytes
             self._in_flight.brings(self)
 
     def has_arrived(self) -> None:
+        self._cut_off = None
         self._in_flight.has_arrived(self)
 
     def give_way(self) -> None:
+        assert self._cut_off is not None, "only who arrives is asked to"
+        self._cut_off()
+        self.has_arrived()
         self.gave_way = True
-        self._in_flight.has_arrived(self)
         held, self.held_bytes = self.held_bytes, 0
         self._in_flight.give_back(self.key_id, held)
-        self._cut_off()
 
     # --- when it is here ---
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from time import monotonic
 
-from libs.common.deadline import Deadline
 from libs.common.errors import RetryLater
 from libs.common.event_log import EventLog, Record
 from libs.common.events import TelemetryReceived, encode
@@ -47,10 +46,10 @@ class Publisher:
     """Events to their lane, rejected ones to its dead letters; both are durable when ``publish`` returns."""
 
     def __init__(self, log: EventLog, deadline_seconds: float, silent_seconds: float) -> None:
-        """``deadline_seconds`` for an append; a log that is silent for ``silent_seconds`` makes us not ready."""
+        """``deadline_seconds`` for all appends of a request of history; a single one has the log's own. A log that is
+        silent for ``silent_seconds`` makes us not ready."""
         self._log = log
-        self._deadline = Deadline(deadline_seconds)
-        self._history_deadline = Deadline(deadline_seconds)  # of several appends
+        self._deadline_seconds = deadline_seconds
         self._silent_seconds = silent_seconds
         self._heard_at: float | None = None
         self._failed_at = -math.inf
@@ -64,11 +63,10 @@ class Publisher:
         began = monotonic()
         try:
             if arrival.historical:
-                with self._history_deadline:
+                async with asyncio.timeout(self._deadline_seconds):
                     await self._append_little_by_little(outcome, arrival)
             else:
-                with self._deadline:
-                    await self._append_at_once(outcome, arrival)
+                await self._append_at_once(outcome, arrival)
         except (RetryLater, TimeoutError) as exc:
             self._note_failure()
             logger.warning("append_failed", detail=str(exc) or "deadline")

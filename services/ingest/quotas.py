@@ -80,8 +80,10 @@ class Quotas:
 
     def check(self, owner: KeyOwner, historical: bool) -> None:
         """Raises OverQuota when the key is in debt."""
+        if not (quota := self._quota(owner, historical)):
+            return
         place = _Place(owner.key_id, historical)
-        if (bucket := self._buckets.get(place)) is not None and (quota := self._quota(owner, historical)):
+        if (bucket := self._buckets.get(place)) is not None:
             self._check(owner, place, bucket, quota)
 
     def take(self, owner: KeyOwner, events: int, historical: bool) -> None:

@@ -17,7 +17,15 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from deploy.local.kafka import EmbeddedKafka
 from libs.common.errors import InvalidEvent, NotStarted, PositionLost, RetryLater
-from libs.common.event_log import MAX_RECORD_BYTES, Batch, EventLog, Record, Subscription, TopicPartition
+from libs.common.event_log import (
+    APPEND_SECONDS,
+    MAX_RECORD_BYTES,
+    Batch,
+    EventLog,
+    Record,
+    Subscription,
+    TopicPartition,
+)
 from libs.common.event_log_kafka import log as kafka_log
 from libs.common.event_log_kafka.access import KafkaAccess, brokers_of
 from libs.common.event_log_kafka.append import ROADS, Appender
@@ -259,7 +267,8 @@ class OnePartitionRefused(Appender):
 
 async def test_a_partition_that_takes_nothing_delays_no_other_of_its_road(engine: KafkaEngine) -> None:
     usual = (await engine.client())._appender  # type: ignore[attr-defined]
-    appender = OnePartitionRefused(usual._arguments, "test", usual._asking)
+    appender = OnePartitionRefused(usual._arguments, "test", usual._asking, append_seconds=APPEND_SECONDS)
+    appender.start()
     topic, records = engine.name_of(TOPIC), [Record(b"", b"value")]
     await appender.append(topic, records, ROADS)
     refused = asyncio.create_task(appender.append(topic, records, 0))

@@ -17,7 +17,7 @@ from aiokafka.client import AIOKafkaClient
 from libs.common.deadline import Deadline
 from libs.common.errors import InvalidEvent, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Record
-from libs.common.event_log_kafka.client import AGAIN_SECONDS, DEADLINE_SECONDS, REQUEST_SECONDS, KafkaClient, NotYet
+from libs.common.event_log_kafka.client import AGAIN_SECONDS, REQUEST_SECONDS, KafkaClient, NotYet
 from libs.common.event_log_kafka.identity import describe
 from libs.common.event_log_kafka.lane import Call, Lane, Parcel, Piece, Road
 from libs.common.event_log_kafka.produce import Place, produce
@@ -51,12 +51,12 @@ class Appender:
     Not idempotent on purpose: what is written twice by a retry is recognised by its event id.
     """
 
-    def __init__(self, arguments: Mapping[str, Any], name: str, asking: KafkaClient) -> None:
+    def __init__(self, arguments: Mapping[str, Any], name: str, asking: KafkaClient, append_seconds: float) -> None:
         """``asking`` is for questions about who leads which partition."""
         self._arguments = arguments
         self._name = name
         self._asking = asking
-        self._deadline = Deadline(DEADLINE_SECONDS)
+        self._deadline = Deadline(append_seconds)
         self._lanes: dict[Place, Lane] = {}
         self._waiting_bytes = 0
         self._departure: asyncio.TimerHandle | None = None
@@ -67,7 +67,12 @@ class Appender:
         """Roads that a wave is on."""
         self._asked_about: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+
+    def start(self) -> None:
+        """To be called in the loop that will append."""
+        self._loop = asyncio.get_running_loop()
 
     async def close(self) -> None:
         """Give up what is waiting: its callers get RetryLater."""
@@ -82,19 +87,19 @@ class Appender:
         await asyncio.gather(*(client.close() for client in self._clients.values()))
 
     async def append(self, topic: str, records: Sequence[Record], partition: int | None) -> None:
-        """Returns when all records are durable. Raises RetryLater after five seconds, or at once when too much waits;
-        InvalidEvent, with nothing appended, when one is too large."""
-        if self._closed:
+        """Returns when all records are durable. Raises RetryLater when that takes too long, or at once when too much
+        waits; InvalidEvent, with nothing appended, when one is too large."""
+        if self._closed or self._loop is None:
             raise RetryLater("the event log is closed")
-        call = _call(topic, records, partition)
+        call = Call(self._loop.create_future())
+        _fill(call, topic, records, partition)
         if not call.pieces:
             return
         if self._waiting_bytes > MAX_WAITING_BYTES:
             raise RetryLater("the event log has too much to store already")
         self._enqueue(topic, call)
         try:
-            with self._deadline:
-                await call.durable
+            await self._deadline.wait(call.durable)
         except TimeoutError as exc:
             raise RetryLater("the event log did not take the records in time") from exc
         finally:
@@ -231,9 +236,8 @@ def _packed(lane: Lane) -> Parcel | None:
         return None
 
 
-def _call(topic: str, records: Sequence[Record], partition: int | None) -> Call:
-    """The records by their partitions. Raises InvalidEvent when one is too large."""
-    call = Call()
+def _fill(call: Call, topic: str, records: Sequence[Record], partition: int | None) -> None:
+    """With the records, by their partitions. Raises InvalidEvent when one is too large."""
     for one in records:
         size = one.size + HEADER_OVERHEAD_BYTES * len(one.headers)
         if size > MAX_RECORD_BYTES:
@@ -244,4 +248,3 @@ def _call(topic: str, records: Sequence[Record], partition: int | None) -> Call:
             piece = call.pieces[number] = Piece(call, number)
         piece.records.append(one)
         piece.size += size + RECORD_OVERHEAD_BYTES
-    return call

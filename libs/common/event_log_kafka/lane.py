@@ -24,10 +24,10 @@ class Road(NamedTuple):
 class Call:
     """One append. It is durable when all of its pieces are; after a failure nothing more of it is sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, durable: asyncio.Future[None]) -> None:
+        self.durable = durable
         self.pieces: dict[int, Piece] = {}
         """By partition, those that are not durable yet."""
-        self.durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def is_over(self) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 
 from libs.common.errors import NotStarted, RetryLater
-from libs.common.event_log import Record, StartAt, TopicPartition
+from libs.common.event_log import APPEND_SECONDS, Record, StartAt, TopicPartition
 from libs.common.event_log_kafka.access import KafkaAccess
 from libs.common.event_log_kafka.append import Appender
 from libs.common.event_log_kafka.client import KafkaClient
@@ -36,13 +36,13 @@ class KafkaEventLog:
     Raises NotStarted when the address or the access is no good.
     """
 
-    def __init__(self, url: str, access: KafkaAccess, *, name: str) -> None:
+    def __init__(self, url: str, access: KafkaAccess, *, name: str, append_seconds: float = APPEND_SECONDS) -> None:
         self._access = access
         self._name = name
         self._arguments = access.client_arguments(url)
         self._client = KafkaClient(self._arguments, f"{name} log", DOUBT_SECONDS)
         self._places = Places(self._client, access)
-        self._appender = Appender(self._arguments, f"{name} log writer", self._client)
+        self._appender = Appender(self._arguments, f"{name} log writer", self._client, append_seconds)
         self._opened = False
 
     async def open(self) -> None:
@@ -52,6 +52,7 @@ class KafkaEventLog:
                 "The event log on this Kafka was moved away; set KIZASHI_LOG_URL to where it is now (kizashi log move "
                 "brings it back)."
             )
+        self._appender.start()
         self._opened = True
 
     async def close(self) -> None:

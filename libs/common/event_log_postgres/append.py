@@ -15,7 +15,7 @@ import asyncpg
 from libs.common.deadline import Deadline
 from libs.common.errors import RetryLater
 from libs.common.event_log_metrics import append_seconds, appended
-from libs.common.event_log_postgres.session import DEADLINE_SECONDS, LogSession
+from libs.common.event_log_postgres.session import LogSession
 
 ROWS_PER_TRANSACTION = 5_000
 BYTES_PER_TRANSACTION = 4_000_000
@@ -36,19 +36,21 @@ class Row(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """``rows`` are gone as soon as nobody waits for them any more."""
+    """Part of a call that fits into one transaction; its ``rows`` are gone as soon as nobody waits for them any more.
+    The call is ``durable`` with the last of its parts, and with a failure of one no other is stored."""
 
     rows: list[Row]
     size: int
     durable: asyncio.Future[None]
+    is_last: bool
 
 
 class Appender:
     """Takes rows from many tasks and stores them in their order, one transaction at a time."""
 
-    def __init__(self, session: LogSession) -> None:
+    def __init__(self, session: LogSession, append_seconds: float) -> None:
         self._session = session
-        self._deadline = Deadline(DEADLINE_SECONDS)
+        self._deadline = Deadline(append_seconds)
         self._queue: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._news = asyncio.Event()
@@ -70,28 +72,31 @@ class Appender:
         self._session.close()
 
     async def append(self, rows: Sequence[Row]) -> None:
-        """Returns when all rows are durable. Raises RetryLater after five seconds, or at once when too much waits."""
+        """Returns when all rows are durable. Raises RetryLater when that takes too long, or at once when too much
+        waits."""
+        if not rows:
+            return
         chunks = _chunks(rows)
         try:
-            with self._deadline:
-                for chunk in chunks:
-                    await self._enqueue(chunk)
+            await self._deadline.wait(self._enqueue(chunks))
         except TimeoutError as exc:
             raise RetryLater("the event log did not take the records in time") from exc
         finally:
             for chunk in chunks:
                 chunk.clear()  # else one that is given up is kept as long as a transaction before it hangs
 
-    async def _enqueue(self, rows: list[Row]) -> None:
+    def _enqueue(self, chunks: Sequence[list[Row]]) -> asyncio.Future[None]:
         if self._task is None or self._task.done():
             raise RetryLater("the event log is not open")
         if self._waiting_bytes > MAX_WAITING_BYTES:
             raise RetryLater("the event log has too much to store already")
-        waiting = _Waiting(rows, _size(rows), asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        self._waiting_bytes += waiting.size
+        durable: asyncio.Future[None] = self._task.get_loop().create_future()
+        for chunk in chunks:
+            waiting = _Waiting(chunk, _size(chunk), durable, is_last=chunk is chunks[-1])
+            self._queue.append(waiting)
+            self._waiting_bytes += waiting.size
         self._news.set()
-        await waiting.durable
+        return durable
 
     async def _run(self) -> None:
         while True:
@@ -113,7 +118,7 @@ class Appender:
             else:
                 appended.inc(sum(len(waiting.rows) for waiting in gathered))
                 for waiting in gathered:
-                    if not waiting.durable.done():
+                    if waiting.is_last and not waiting.durable.done():
                         waiting.durable.set_result(None)
 
     def _gather(self) -> list[_Waiting]:
@@ -166,9 +171,7 @@ def _chunks(rows: Sequence[Row]) -> list[list[Row]]:
             chunks.append(list(rows[begin:index]))
             begin, size = index, 0
         size += row.size
-    if rows:
-        chunks.append(list(rows[begin:]))
-    return chunks
+    return [*chunks, list(rows[begin:])]
 
 
 def _size(rows: Sequence[Row]) -> int:

@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 
 from libs.common.errors import InvalidEvent, NotStarted, RetryLater
-from libs.common.event_log import MAX_RECORD_BYTES, Record, StartAt, TopicPartition
+from libs.common.event_log import APPEND_SECONDS, MAX_RECORD_BYTES, Record, StartAt, TopicPartition
 from libs.common.event_log_postgres.append import Appender, Row
 from libs.common.event_log_postgres.places import Places
 from libs.common.event_log_postgres.session import READING, ROLE, LogSession
@@ -37,13 +37,14 @@ class PostgresEventLog:
     ``retention_days`` is how long records are kept at least; longer while a group has not read them.
     """
 
-    def __init__(self, url: str, *, name: str, retention_days: int) -> None:
+    def __init__(self, url: str, *, name: str, retention_days: int, append_seconds: float = APPEND_SECONDS) -> None:
         self._url = url
         self._name = name
         self._retention_days = retention_days
         self._reader = LogSession(url, f"{name} log reader", READING)
         self._places = Places(self._reader)
-        self._appender = Appender(LogSession(url, f"{name} log writer", {"synchronous_commit": "on"}))
+        writer = LogSession(url, f"{name} log writer", {"synchronous_commit": "on"})
+        self._appender = Appender(writer, append_seconds)
         self._upkeep: asyncio.Task[None] | None = None
 
     async def open(self) -> None:

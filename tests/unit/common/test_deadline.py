@@ -3,91 +3,74 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from time import monotonic
 
 import pytest
 
 from libs.common.deadline import Deadline
 
-
-async def forever() -> None:
-    await asyncio.Event().wait()
+Future = asyncio.Future[str]
 
 
-async def within(deadline: Deadline, work: Callable[[], Awaitable[object]]) -> float:
-    """Seconds until TimeoutError."""
+def never() -> Future:
+    return asyncio.get_running_loop().create_future()
+
+
+async def seconds_of(deadline: Deadline, future: Future) -> float:
+    """Until TimeoutError."""
     began = monotonic()
-    with pytest.raises(TimeoutError), deadline:
-        await work()
+    with pytest.raises(TimeoutError):
+        await deadline.wait(future)
     return monotonic() - began
 
 
-async def test_each_is_cut_off_when_its_own_time_is_over() -> None:
+async def test_each_is_given_up_when_its_own_time_is_over() -> None:
     deadline = Deadline(0.05)
-    first = asyncio.create_task(within(deadline, forever))
+    first = asyncio.create_task(seconds_of(deadline, never()))
     await asyncio.wait([first], timeout=0.03)
-    second = asyncio.create_task(within(deadline, forever))
+    second = asyncio.create_task(seconds_of(deadline, never()))
     for seconds in await asyncio.gather(first, second):
         assert 0.045 < seconds < 1
-    assert await within(deadline, forever) < 1, "and whoever comes later"
+    assert await seconds_of(deadline, never()) < 1, "and whoever comes later"
 
 
-async def test_a_task_can_be_cut_off_before_its_time() -> None:
-    deadline = Deadline(3600)
-    first, second = (asyncio.create_task(within(deadline, forever)) for _ in range(2))
-    await asyncio.sleep(0)
-    deadline.cut_off(first)
-    assert await first < 1
-    deadline.cut_off(first)
-    assert not second.done()
-    deadline.cut_off(second)
-    assert await second < 1
+async def test_what_was_given_up_is_over_for_all() -> None:
+    future = never()
+    await seconds_of(Deadline(0.01), future)
+    assert isinstance(future.exception(), TimeoutError)
 
 
-async def test_who_is_done_in_time_is_left_alone() -> None:
+async def test_what_comes_in_time_is_what_is_said() -> None:
     deadline = Deadline(0.02)
-    for _ in range(3):
-        with deadline:
-            await asyncio.sleep(0)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(forever(), 0.05)
-    task = asyncio.current_task()
-    assert task is not None
-    assert not task.cancelling()
-
-
-async def test_what_is_raised_within_comes_out() -> None:
-    with pytest.raises(KeyError), Deadline(1):
-        raise KeyError("mine")
-
-
-async def test_somebody_elses_cancellation_stays_one() -> None:
-    deadline = Deadline(10)
-
-    async def work() -> None:
-        with deadline:
-            await forever()
-
-    task = asyncio.create_task(work())
+    future = never()
+    waiting = asyncio.create_task(deadline.wait(future))
     await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    future.set_result("here")
+    assert await waiting == "here"
+    await seconds_of(deadline, never())
+    assert future.result() == "here"
 
 
-async def test_who_cleans_up_while_cancelled_is_cut_off_all_the_same() -> None:
-    deadline = Deadline(0.02)
+async def test_what_is_there_already_is_not_waited_for() -> None:
+    deadline = Deadline(0.01)
+    future = never()
+    future.set_result("here")
+    assert await deadline.wait(future) == "here"
 
-    async def work() -> float:
-        try:
-            await forever()
-        finally:
-            seconds = await within(deadline, forever)
-        return seconds
 
-    task = asyncio.create_task(work())
+async def test_an_error_comes_out() -> None:
+    future = never()
+    future.set_exception(KeyError("mine"))
+    with pytest.raises(KeyError, match="mine"):
+        await Deadline(1).wait(future)
+
+
+async def test_who_is_cancelled_gives_up_what_he_waits_for() -> None:
+    future = never()
+    waiting = asyncio.create_task(Deadline(0.01).wait(future))
     await asyncio.sleep(0)
-    task.cancel()
+    waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await task
+        await waiting
+    assert future.cancelled()
+    await seconds_of(Deadline(0.02), never())  # the timer finds nothing to do

@@ -16,7 +16,7 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from libs.common.http_connection import patient
+from libs.common.http_connection import BODY_IS_HERE, patient
 from libs.common.http_refusals import HEAD_LIMIT_BYTES, HEADERS_AT_MOST, WAITING_AT_MOST
 from libs.common.testing import eventually
 
@@ -122,6 +122,24 @@ async def test_a_body_that_nobody_wants_any_more_is_not_waited_for() -> None:
         writer.write(POST + b"half")
         assert await answer(reader) == (200, b"/")
         assert await reader.read() == b"", "and no second answer"
+
+
+async def test_a_body_that_came_with_its_head_is_known_to_be_here() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = b"here" if BODY_IS_HERE in scope else b"to come"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+
+    async with listening(app) as connect:
+        reader, writer = await connect()
+        writer.write(POST + b"x" * 10)
+        assert await answer(reader) == (200, b"here")
+        writer.write(POST)
+        assert await answer(reader) == (200, b"to come")
+        writer.write(b"x" * 10 + GET)  # what comes after the answer is taken for no other request's
+        assert await answer(reader) == (200, b"here")
+        writer.write(CHUNKED + b"1\r\nx\r\n")
+        assert await answer(reader) == (200, b"to come")
 
 
 async def test_a_connection_that_says_nothing_is_closed() -> None:

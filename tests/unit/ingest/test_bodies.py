@@ -12,7 +12,6 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from libs.common.deadline import Deadline
 from libs.common.errors import Refused
 from libs.common.web import BodyTooLarge
 from services.ingest.bodies import ClientLeft, read_body
@@ -24,7 +23,12 @@ TEXT = b'{"batch":[{"type":"track","event":"Report Exported"}]}'
 
 
 async def read(
-    pieces: Sequence[bytes], encoding: bytes = b"", *, length: bytes = b"", in_flight: InFlight | None = None
+    pieces: Sequence[bytes],
+    encoding: bytes = b"",
+    *,
+    length: bytes = b"",
+    in_flight: InFlight | None = None,
+    is_here: bool = False,
 ) -> bytes:
     waiting: list[Message] = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     if waiting:
@@ -41,7 +45,8 @@ async def read(
             content_encoding=encoding,
             limit_bytes=LIMIT,
             share=share,
-            deadline=Deadline(5),
+            seconds=5,
+            is_here=is_here,
         )
 
 
@@ -72,6 +77,17 @@ RAW_DEFLATED = RAW.compress(TEXT) + RAW.flush()
 )
 async def test_a_body_is_read_however_it_is_compressed_and_cut(body: bytes, encoding: bytes, size: int) -> None:
     assert await read(cut(body, size), encoding) == TEXT
+    if size >= len(body):
+        assert await read([body], encoding, is_here=True) == TEXT
+
+
+@pytest.mark.parametrize(("body", "encoding"), [(b"x" * 600, b""), (gzip.compress(b"x" * 600), b"gzip")])
+async def test_what_is_here_already_is_bounded_as_well(body: bytes, encoding: bytes) -> None:
+    in_flight = InFlight(REQUEST_BYTES + 500)
+    with pytest.raises(NotNow):
+        await read([body], encoding, in_flight=in_flight, is_here=True)
+    with in_flight.request() as share:
+        share.add(500)  # nothing of the other one is held any more
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"{}"])
@@ -158,7 +174,5 @@ async def test_a_body_that_never_ends_is_cut_off() -> None:
         return {"type": "http.request", "body": b"x", "more_body": True}
 
     with InFlight(10_000_000).request() as share, pytest.raises(HTTPException) as problem:
-        await read_body(
-            receive, content_length=b"", content_encoding=b"", limit_bytes=LIMIT, share=share, deadline=Deadline(0.05)
-        )
+        await read_body(receive, content_length=b"", content_encoding=b"", limit_bytes=LIMIT, share=share, seconds=0.05)
     assert problem.value.status_code == 408

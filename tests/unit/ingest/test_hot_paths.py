@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from starlette.types import Receive
 
 from libs.common.errors import Refused, RetryLater
 from libs.common.web import Probes, make_app
 from services.ingest.bodies import ClientLeft
 from services.ingest.collector import ALL_TAKEN
 from services.ingest.cors import Cors
-from services.ingest.hot_paths import HotPaths, hot_paths
-from services.ingest.paths import Headers, Meaning
+from services.ingest.hot_paths import Collect, HotPaths, hot_paths
+from services.ingest.paths import Incoming
 
 OUTCOMES: dict[bytes, bytes | Exception] = {
     b"taken": ALL_TAKEN,
@@ -28,14 +27,14 @@ OUTCOMES: dict[bytes, bytes | Exception] = {
 ORIGIN = {"origin": "https://shop.example"}
 
 
-async def collect(_receive: Receive, _headers: Headers, query: bytes, _meaning: Meaning) -> bytes:
-    outcome = OUTCOMES[query]
+async def collect(incoming: Incoming) -> bytes:
+    outcome = OUTCOMES[incoming.query]
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
-def around(collect: Callable[[Receive, Headers, bytes, Meaning], Awaitable[bytes]]) -> HotPaths:
+def around(collect: Collect) -> HotPaths:
     app = make_app("Sample", "Nothing", Probes())
     hot = hot_paths(collect, app.exception_handlers)
     app.router.routes[:0] = [path.as_route() for path in hot]
@@ -97,7 +96,7 @@ async def test_answers_are_counted_by_path(client: httpx.AsyncClient) -> None:
 async def test_nobody_is_answered_who_left() -> None:
     sent = []
 
-    async def leave(_receive: Receive, _headers: Headers, _query: bytes, _meaning: Meaning) -> bytes:
+    async def leave(_incoming: Incoming) -> bytes:
         raise ClientLeft
 
     async def receive() -> dict[str, str]:
