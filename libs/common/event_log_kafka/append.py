@@ -21,14 +21,13 @@ from libs.common.event_log_kafka.client import AGAIN_SECONDS, REQUEST_SECONDS, K
 from libs.common.event_log_kafka.identity import describe
 from libs.common.event_log_kafka.lane import Call, Lane, Parcel, Piece, Road
 from libs.common.event_log_kafka.produce import Place, produce
+from libs.common.event_log_kafka.tempo import Tempo
 from libs.common.event_log_metrics import append_seconds, appended
 from libs.common.observability import get_logger
 from libs.common.topics import partition_of
 
 logger = get_logger(__name__)
 
-WAVE_SECONDS = 0.01
-"""At least, from one departure to the next: under load, few large waves cost much less than many small ones."""
 ROADS = 6
 """To each broker, which stores what comes by one of them partition after partition, forcing each to disk where that is
 asked of it."""
@@ -60,7 +59,9 @@ class Appender:
         self._lanes: dict[Place, Lane] = {}
         self._waiting_bytes = 0
         self._departure: asyncio.TimerHandle | None = None
-        self._departed_at = 0.0
+        self._tempo = Tempo()
+        self._calls_since = 0
+        """The last departure."""
         self._clients: dict[Road, KafkaClient] = {}
         """One for each, so that hanging up on a broker that hangs cuts off no other."""
         self._busy: set[Road] = set()
@@ -106,6 +107,7 @@ class Appender:
             call.let_go()
 
     def _enqueue(self, topic: str, call: Call) -> None:
+        self._calls_since += 1
         for piece in call.pieces.values():
             place = Place(topic, piece.partition)
             lane = self._lanes.get(place)
@@ -120,8 +122,7 @@ class Appender:
 
     def _depart_soon(self) -> None:
         if self._departure is None and not self._closed:
-            rest = max(0.0, self._departed_at + WAVE_SECONDS - monotonic())
-            self._departure = asyncio.get_running_loop().call_later(rest, self._depart)
+            self._departure = asyncio.get_running_loop().call_later(self._tempo.rest_seconds(), self._depart)
 
     def _depart(self) -> None:
         """Send a wave by each road that is free and for which something waits."""
@@ -134,9 +135,11 @@ class Appender:
                 self._ask_who_leads(lane.place.topic)
             elif (parcel := _packed(lane)) is not None:
                 waves[lane.road].append((lane, parcel))
+        if waves:
+            self._tempo.departed(self._calls_since)
+            self._calls_since = 0
         for road, wave in waves.items():
             self._busy.add(road)
-            self._departed_at = monotonic()
             self._begin(self._send(road, wave))
         self._waiting_bytes = sum(lane.size for lane in self._lanes.values())
 
