@@ -78,15 +78,13 @@ class Publisher:
         _count(outcome, "import" if arrival.historical else "live")
 
     async def _append_at_once(self, outcome: Outcome, arrival: Arrival) -> None:
-        appends = []
+        if not outcome.rejected:  # nearly always; gathering would make a task of it
+            await self._log.append(Topic.TELEMETRY, _records(outcome.accepted))
+            return
+        appends = [self._log.append(Topic.TELEMETRY_DLQ, _all_letters(outcome, arrival))]
         if outcome.accepted:
-            appends.append((Topic.TELEMETRY, _records(outcome.accepted)))
-        if outcome.rejected:
-            appends.append((Topic.TELEMETRY_DLQ, _all_letters(outcome, arrival)))
-        if len(appends) == 1:  # nearly always; gathering would make a task of it
-            await self._log.append(*appends[0])
-        else:
-            await asyncio.gather(*(self._log.append(topic, records) for topic, records in appends))
+            appends.append(self._log.append(Topic.TELEMETRY, _records(outcome.accepted)))
+        await asyncio.gather(*appends)
 
     async def _append_little_by_little(self, outcome: Outcome, arrival: Arrival) -> None:
         for begin in range(0, len(outcome.accepted), HISTORY_AT_ONCE):

@@ -56,7 +56,8 @@ class Appender:
         self._name = name
         self._asking = asking
         self._deadline = Deadline(append_seconds)
-        self._lanes: dict[Place, Lane] = {}
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        """By topic and partition."""
         self._waiting_bytes = 0
         self._departure: asyncio.TimerHandle | None = None
         self._tempo = Tempo()
@@ -109,10 +110,9 @@ class Appender:
     def _enqueue(self, topic: str, call: Call) -> None:
         self._calls_since += 1
         for piece in call.pieces.values():
-            place = Place(topic, piece.partition)
-            lane = self._lanes.get(place)
+            lane = self._lanes.get((topic, piece.partition))
             if lane is None:
-                lane = self._lanes[place] = Lane(place)
+                lane = self._lanes[topic, piece.partition] = Lane(Place(topic, piece.partition))
             lane.add(piece)
             self._waiting_bytes += piece.size
             if lane.road not in self._busy:  # else it goes with the wave after the one that is on its way

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-LONGEST_SECONDS = 0.01
+LONGEST_SECONDS = 0.015
 """From one departure to the next."""
 MANY = 16
 """Calls in a wave, after which the next one waits as long as that."""
