@@ -29,6 +29,11 @@ class Topic(StrEnum):
         """Where records of this topic go that its readers refuse."""
         return self if self.value.endswith("-dlq") else Topic(f"{self.value}-dlq")
 
+    @property
+    def is_history(self) -> bool:
+        """What is written there can wait, and nothing else may wait for it."""
+        return self in (Topic.TELEMETRY_IMPORT, Topic.TELEMETRY_IMPORT_DLQ)
+
 
 READERS: Mapping[Topic, str] = {
     Topic.TELEMETRY: "health",

@@ -300,6 +300,19 @@ async def test_too_much_waiting_is_refused_at_once_and_what_waits_is_stored(
     assert await owner.fetchval("SELECT count(*) FROM log.record") == 75 - len(refused)
 
 
+async def test_nothing_waits_for_history(log: EventLog, owner: asyncpg.Connection) -> None:
+    held = owner.transaction()
+    await held.start()
+    await owner.execute("SELECT FROM log.topic_partition WHERE topic = $1 FOR UPDATE", Topic.TELEMETRY_IMPORT)
+    history = asyncio.create_task(log.append(Topic.TELEMETRY_IMPORT, [Record(b"1:key", b"past")]))
+    await asyncio.wait([history], timeout=0.05)
+    async with asyncio.timeout(2):
+        await log.append(Topic.TELEMETRY, [Record(b"1:key", b"now")])
+    assert not history.done()
+    await held.rollback()
+    await history
+
+
 async def test_what_is_given_up_while_it_waits_is_not_stored(log: EventLog, owner: asyncpg.Connection) -> None:
     held = owner.transaction()
     await held.start()

@@ -29,8 +29,8 @@ from libs.common.topics import partition_of
 logger = get_logger(__name__)
 
 ROADS = 6
-"""To each broker, which stores what comes by one of them partition after partition, forcing each to disk where that is
-asked of it."""
+"""Of a topic to each broker, which stores what comes by one of them partition after partition, forcing each to disk
+where that is asked of it."""
 TRIED_SECONDS = REQUEST_SECONDS
 """Before a parcel is given up that Kafka does not take for a reason that may pass."""
 RECORD_OVERHEAD_BYTES = 100
@@ -208,7 +208,7 @@ class Appender:
             known = (await describe(client, [topic])).topics.get(topic)
             for lane in lost():
                 leader = known.leaders.get(lane.place.partition) if known else None
-                lane.road = None if leader is None else Road(leader, lane.place.partition % ROADS)
+                lane.road = None if leader is None else Road(leader, topic, lane.place.partition % ROADS)
             self._depart_soon()
             if still_lost := lost():
                 raise NotYet(f"has nobody who leads {still_lost[0].place}")

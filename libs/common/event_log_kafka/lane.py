@@ -15,9 +15,11 @@ from libs.common.event_log_kafka.produce import Place
 
 
 class Road(NamedTuple):
-    """A connection to a broker, which answers what comes by it one after the other."""
+    """A connection to a broker, which answers what comes by it one after the other: so each topic has its own, and
+    what is sent live waits for no import."""
 
     broker: int
+    topic: str
     number: int
 
 

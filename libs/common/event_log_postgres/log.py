@@ -32,7 +32,8 @@ _headers_encoder = msgspec.msgpack.Encoder()
 
 
 class PostgresEventLog:
-    """One process's access to the log: a session that writes, one that reads, and one of locks per subscription.
+    """One process's access to the log: a session that writes, one that writes history (made when there is any, so that
+    nothing else waits for it), one that reads, and one of locks per subscription.
 
     ``retention_days`` is how long records are kept at least; longer while a group has not read them.
     """
@@ -43,9 +44,13 @@ class PostgresEventLog:
         self._retention_days = retention_days
         self._reader = LogSession(url, f"{name} log reader", READING)
         self._places = Places(self._reader)
-        writer = LogSession(url, f"{name} log writer", {"synchronous_commit": "on"})
-        self._appender = Appender(writer, append_seconds)
+        self._appender = self._writer("log writer", append_seconds)
+        self._appender_of_history = self._writer("log writer of history", append_seconds)
         self._upkeep: asyncio.Task[None] | None = None
+
+    def _writer(self, role: str, append_seconds: float) -> Appender:
+        session = LogSession(self._url, f"{self._name} {role}", {"synchronous_commit": "on"})
+        return Appender(session, append_seconds)
 
     async def open(self) -> None:
         try:
@@ -54,7 +59,8 @@ class PostgresEventLog:
         except BaseException:
             self._reader.disconnect()
             raise
-        self._appender.start()
+        for appender in (self._appender, self._appender_of_history):
+            appender.start()
         self._upkeep = asyncio.create_task(self._keep_days(), name="event log upkeep")
 
     async def close(self) -> None:
@@ -62,7 +68,8 @@ class PostgresEventLog:
             self._upkeep.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._upkeep
-        await self._appender.close()
+        for appender in (self._appender, self._appender_of_history):
+            await appender.close()
         self._reader.close()
 
     async def identity(self, topic: Topic) -> str:
@@ -77,7 +84,7 @@ class PostgresEventLog:
             number = numbers[partition_of(one.key) if partition is None else partition]
             headers = _headers_encoder.encode(one.headers) if one.headers else None
             rows.append(Row(number, one.key, one.value, headers, size))
-        await self._appender.append(rows)
+        await (self._appender_of_history if topic.is_history else self._appender).append(rows)
 
     async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
         return await self._places.ends(topics)
