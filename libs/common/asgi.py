@@ -35,7 +35,8 @@ def request_id_of(sent: bytes) -> bytes:
 
 
 def count_answer(method: str, route: str, status: int, seconds: float) -> None:
-    """``status`` 0: there was nobody to answer any more."""
+    """``status`` 0: there was nobody to answer any more. A slash at the end of a route makes no other one of it."""
+    route = route.rstrip("/") or "/"
     _requests_of(method if method in _METHODS else "other", route, str(status)).inc()
     _seconds_of(route).observe(seconds)
 

@@ -11,7 +11,8 @@ from services.ingest.api import api_keys, recent, sources, write_keys
 
 
 def routes(database: Database, log: EventLog, clock: Clock) -> APIRouter:
-    router = APIRouter(prefix="/v1")
+    # Each has its whole path by itself: answers are counted by what a router calls its own, without what is put before.
+    router = APIRouter()
     router.include_router(sources.routes(database, log, clock))
     router.include_router(recent.routes(database))
     router.include_router(write_keys.routes(database))

@@ -57,8 +57,8 @@ class RotatedKey(MadeKey):
 
 
 def routes(database: Database) -> APIRouter:
-    """``/api-keys``."""
-    router = APIRouter(prefix="/api-keys", tags=["API keys"])
+    """``/v1/api-keys``."""
+    router = APIRouter(prefix="/v1/api-keys", tags=["API keys"])
     admin: Any = caller(database, Scope.ADMIN)
 
     @router.get("", summary="The workspace's API keys, those that ended too")

@@ -82,8 +82,8 @@ class Rejects(BaseModel):
 
 
 def routes(database: Database) -> APIRouter:
-    """``/sources/{source_id}/recent`` and ``…/rejects``."""
-    router = APIRouter(prefix="/sources/{source_id}", tags=["did it arrive?"])
+    """``/v1/sources/{source_id}/recent`` and ``…/rejects``."""
+    router = APIRouter(prefix="/v1/sources/{source_id}", tags=["did it arrive?"])
     reader: Any = caller(database, Scope.READ)
 
     @router.get("/recent", summary="The last events that were taken, at most seconds old")

@@ -53,8 +53,8 @@ class SourceInFull(SourceAnswer):
 
 
 def routes(database: Database, log: EventLog, clock: Clock) -> APIRouter:
-    """``/sources``."""
-    router = APIRouter(prefix="/sources", tags=["sources"])
+    """``/v1/sources``."""
+    router = APIRouter(prefix="/v1/sources", tags=["sources"])
     reader: Any = caller(database, Scope.READ)
     admin: Any = caller(database, Scope.ADMIN)
 

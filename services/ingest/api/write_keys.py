@@ -70,8 +70,8 @@ class RotatedKey(MadeKey):
 
 
 def routes(database: Database) -> APIRouter:
-    """``/sources/{source_id}/write-keys``."""
-    router = APIRouter(prefix="/sources/{source_id}/write-keys", tags=["write keys"])
+    """``/v1/sources/{source_id}/write-keys``."""
+    router = APIRouter(prefix="/v1/sources/{source_id}/write-keys", tags=["write keys"])
     admin: Any = caller(database, Scope.ADMIN)
 
     @router.get("", summary="A source's write keys, those that ended too")

@@ -17,6 +17,7 @@ from deploy.local.postgres import EmbeddedPostgres
 from services.ingest.paths import PATHS
 from tests.integration.ingest.one_process import OneProcess, ingest_process
 
+IDS = {"key": "nobody", "key_id": "nobody", "public_id": "nobody", "source_id": "999"}
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 
@@ -40,6 +41,21 @@ def test_schemathesis_finds_no_failure(target: OneProcess, tmp_path: Path) -> No
     tested = re.search(r"API Operations:\n *Selected: (\d+)/(\d+)\n *Tested: (\d+)", run.stdout)
     assert tested, run.stdout
     assert len(set(tested.groups())) == 1, "not every operation was tested"
+
+
+def test_answers_are_counted_by_the_path_as_it_is_documented(target: OneProcess) -> None:
+    """With or without a slash at its end, the whole of it, also where the method is refused."""
+    documented = httpx.get(f"{target.url}/openapi.json").json()["paths"]
+    with httpx.Client(base_url=target.url) as client:
+        for path in documented:
+            for method in ("GET", "POST", "DELETE"):
+                client.request(method, path.format_map(IDS))
+        for path in (*PATHS, "/sourceConfig"):
+            client.post(f"{path}/")
+            client.get(f"{path}/")
+        metrics = client.get("/metrics").text
+    counted = set(re.findall(r'^kizashi_http_requests_total{.*route="(.+?)"', metrics, re.MULTILINE))
+    assert counted - {"none"} == set(documented)
 
 
 def test_every_path_is_documented_and_every_reference_leads_somewhere(target: OneProcess) -> None:

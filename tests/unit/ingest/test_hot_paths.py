@@ -89,8 +89,12 @@ async def test_another_method_is_refused_with_the_one_that_is_taken(client: http
 
 async def test_answers_are_counted_by_path(client: httpx.AsyncClient) -> None:
     await client.post("/v1/b?quota")
+    await client.post("/v1/b/?later")
+    await client.get("/v1/b/")
     counted = (await client.get("/metrics")).text
-    assert 'kizashi_http_requests_total{method="POST",route="/v1/b",status="429"}' in counted
+    for method, status in [("POST", 429), ("POST", 503), ("GET", 405)]:
+        assert f'kizashi_http_requests_total{{method="{method}",route="/v1/b",status="{status}"}}' in counted
+    assert 'route="/v1/b/"' not in counted
 
 
 async def test_nobody_is_answered_who_left() -> None:
