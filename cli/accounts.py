@@ -7,9 +7,8 @@ from urllib.parse import quote
 import click
 
 from cli.apis import Apis
+from cli.options import json_option
 from cli.printing import as_json, band, columns, line, moment
-
-json_option = click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
 
 
 @click.command("accounts")

@@ -9,14 +9,14 @@ from urllib.parse import quote
 import click
 
 from cli.apis import KEY_VARIABLE, Apis
+from cli.key_ending import end_for_good
 from cli.moments import expires_at, expiry_option, overlap_option
-from cli.printing import as_json, columns, line, moment, plain
+from cli.options import json_option, yes_option
+from cli.printing import as_json, columns, moment
 from cli.shown_once import show_old_one, show_once
 
 PATH = "/v1/api-keys"
 SCOPES = ("read", "write", "admin", "operator")
-
-json_option = click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
 
 
 @click.group("api-keys")
@@ -97,22 +97,15 @@ def rotate(key_id: str, overlap: Any, wants_json: bool) -> None:
 
 @api_keys.command("revoke")
 @click.argument("key_id")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @json_option
 def revoke(key_id: str, yes: bool, wants_json: bool) -> None:
     """End a key for good, everywhere at once.
 
     The last one that works and has the scope admin stays: make another one first.
     """
-    apis = Apis.found()
-    if not yes:
-        click.echo(plain(f"Whoever uses API key {key_id} is refused from now on."), err=True)
-        click.confirm("Revoke it?", abort=True, err=True)
-    revoked = apis.delete("ingest", _path(key_id))
-    if wants_json:
-        as_json(revoked)
-        return
-    line(f"API key {revoked['id']}, {revoked['name']}, is revoked since {moment(revoked['revoked_at'])} UTC.")
+    warning = f"Whoever uses API key {key_id} is refused from now on."
+    end_for_good(Apis.found(), _path(key_id), "API key", warning, yes, wants_json)
 
 
 def _path(key_id: str) -> str:

@@ -10,7 +10,9 @@ from urllib.parse import quote
 import click
 
 from cli.apis import Apis
+from cli.key_ending import end_for_good
 from cli.moments import expires_at, expiry_option, overlap_option
+from cli.options import json_option, yes_option
 from cli.printing import as_json, columns, counted, line, moment, plain
 from cli.shown_once import show_old_one, show_once
 from cli.sources import source_named
@@ -20,8 +22,6 @@ DEFAULT_QUOTA = "default"
 ANY_ORIGIN = "any"
 SHOWN_AFTER_ITS_END = timedelta(days=7)
 """Of a key, in the list: imports make one each, and whoever looks wants those that matter."""
-
-json_option = click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
 
 
 class Quota(click.ParamType[int | str]):
@@ -172,7 +172,7 @@ def rotate(key: str, overlap: Any, wants_json: bool) -> None:
 
 @keys.command("revoke")
 @click.argument("key")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @json_option
 def revoke(key: str, yes: bool, wants_json: bool) -> None:
     """End a key for good.
@@ -182,14 +182,8 @@ def revoke(key: str, yes: bool, wants_json: bool) -> None:
     """
     apis = Apis.found()
     found = _find(apis, key)
-    if not yes:
-        click.echo(plain(f"What still shows {_named(found)}, loses its events from now on."), err=True)
-        click.confirm("Revoke it?", abort=True, err=True)
-    revoked = apis.delete("ingest", _path_of(found))
-    if wants_json:
-        as_json(revoked)
-        return
-    line(f"Write key {revoked['id']} is revoked since {moment(revoked['revoked_at'])} UTC.")
+    warning = f"What still shows {_named(found)}, loses its events from now on."
+    end_for_good(apis, _path_of(found), "Write key", warning, yes, wants_json)
 
 
 def _rules(expires: str | None, events_per_s: int | str | None, origins: Sequence[str]) -> dict[str, Any]:

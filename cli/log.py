@@ -10,6 +10,7 @@ import click
 
 from cli.apis import CONSUMERS, Apis
 from cli.commands import Commands, Later
+from cli.options import yes_option
 from cli.printing import age, as_json, columns, line, moment
 
 LATER = {
@@ -112,7 +113,7 @@ def _totals(partitions: Sequence[dict[str, Any]]) -> list[tuple[object, ...]]:
 @click.argument("partition", type=click.IntRange(min=0))
 @click.option("--to", required=True, metavar="PLACE", help="earliest, latest, or a position that the log holds.")
 @click.option("--force", is_flag=True, help="Also when nothing is lost there.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 def skip(group: str, topic: str, partition: int, to: str, force: bool, yes: bool) -> None:
     """Move the place from which a service reads a partition.
 

@@ -8,6 +8,7 @@ from functools import partial
 import click
 from pydantic import Field, SecretStr
 
+from cli.options import yes_option
 from cli.printing import line
 from libs.common.database_urls import owner_database_url
 from libs.common.errors import NotStarted
@@ -23,7 +24,7 @@ class _LogSettings(CommonSettings):
 
 
 @click.command("adopt")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 def adopt(yes: bool) -> None:
     """Go on with a log that is not the one that was read, when that one is gone for good.
 

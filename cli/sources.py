@@ -8,6 +8,7 @@ import click
 
 from cli.apis import Apis
 from cli.belonging import those_without_account
+from cli.options import json_option, yes_option
 from cli.printing import as_json, columns, line, moment, plain
 
 PATH = "/v1/sources"
@@ -16,7 +17,6 @@ WHILE_IMPORTING = (
     "one, knows too."
 )
 
-json_option = click.option("--json", "wants_json", is_flag=True, help="The API's own answer, for scripts.")
 source_argument = click.argument("wanted", metavar="SOURCE")
 
 
@@ -113,7 +113,7 @@ def create(name: str, wants_json: bool) -> None:
 
 @sources.command("live")
 @source_argument
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @json_option
 def live(wanted: str, yes: bool, wants_json: bool) -> None:
     """Say that the history of a source is complete.

@@ -11,22 +11,14 @@ from typing import Any
 from libs.common.api_keys import NewApiKey, Scope
 from libs.common.db import AsyncConnection, text
 from libs.common.errors import Refused
-from services.ingest.store.key_state import STATE_OF_K, KeyState
+from services.ingest.store.key_state import STATE_OF_K, Key, KeyState, check_rotatable, end_key
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key without its secret. ``scopes`` may hold one of a newer release; ``replaced_by`` is the id of the key that
-    it was rotated to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey(Key):
+    """``scopes`` may hold one of a newer release."""
 
-    id: str
-    name: str
     scopes: tuple[str, ...]
-    state: KeyState
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    replaced_by: str | None
 
     @property
     def makes_keys(self) -> bool:
@@ -93,12 +85,7 @@ async def rotate_api_key(
     # Whoever else rotates it waits here, and finds it rotated in the next statement.
     await connection.execute(text(f"SELECT FROM access.api_key {_THE_KEY} FOR UPDATE"), one)
     old = await api_key(connection, workspace, public_id)
-    if old.state is not KeyState.WORKS:
-        raise Refused(409, f"api_key_{old.state}", f"API key {public_id} is {old.state}; make another one.")
-    if old.replaced_by:
-        raise Refused(
-            409, "api_key_rotated", f"API key {public_id} was rotated to {old.replaced_by} already; rotate that one."
-        )
+    check_rotatable(old, "API key")
     await connection.execute(
         text(
             "INSERT INTO access.api_key (public_id, workspace_id, name, secret_hash, scopes, expires_at, replaces) "
@@ -107,14 +94,7 @@ async def rotate_api_key(
         ),
         {**one, "new_id": new.public_id, "secret_hash": new.secret_hash},
     )
-    if overlap:
-        at_most = "least(expires_at, now() + CAST(:overlap AS interval))"
-        await connection.execute(
-            text(f"UPDATE access.api_key SET expires_at = {at_most} {_THE_KEY}"),
-            {**one, "overlap": overlap},
-        )
-    else:
-        await _end(connection, workspace, public_id)
+    await end_key(connection, "access.api_key", _THE_KEY, one, after=overlap)
     return await api_key(connection, workspace, new.public_id)
 
 
@@ -137,15 +117,8 @@ async def revoke_api_key(connection: AsyncConnection, workspace: int, public_id:
             f"API key {public_id} is the last one of this workspace that works and has the scope admin: without it "
             "nobody could make keys any more. Make another one with admin first, and revoke this one with that.",
         )
-    await _end(connection, workspace, public_id)
+    await end_key(connection, "access.api_key", _THE_KEY, {"workspace": workspace, "id": public_id})
     return await api_key(connection, workspace, public_id)
-
-
-async def _end(connection: AsyncConnection, workspace: int, public_id: str) -> None:
-    await connection.execute(
-        text(f"UPDATE access.api_key SET revoked_at = coalesce(revoked_at, now()) {_THE_KEY}"),
-        {"workspace": workspace, "id": public_id},
-    )
 
 
 def _api_key(row: Any) -> ApiKey:

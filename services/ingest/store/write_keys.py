@@ -10,7 +10,7 @@ from typing import Any
 
 from libs.common.db import AsyncConnection, text
 from libs.common.errors import Refused
-from services.ingest.store.key_state import STATE_OF_K, KeyState
+from services.ingest.store.key_state import STATE_OF_K, Key, KeyState, check_rotatable, end_key
 from services.ingest.write_keys import KeyOwner, NewWriteKey
 
 
@@ -23,20 +23,11 @@ class KeyRules:
     origins: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class WriteKey:
-    """A key without its secret. ``replaced_by`` is the id of the one that it was rotated to."""
-
-    id: str
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteKey(Key):
     source: int
-    name: str
-    state: KeyState
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
     events_per_s: int | None
     origins: tuple[str, ...]
-    replaced_by: str | None
 
 
 async def owner_of_key(connection: AsyncConnection, secret_hash: bytes) -> KeyOwner | None:
@@ -145,12 +136,7 @@ async def rotate_write_key(
     # Whoever else rotates it waits here, and finds it rotated in the next statement.
     await connection.execute(text(f"SELECT FROM write_key {_THE_KEY} FOR UPDATE"), one)
     old = await write_key(connection, workspace, source_id, key_id)
-    if old.state is not KeyState.WORKS:
-        raise Refused(409, f"write_key_{old.state}", f"Write key {key_id} is {old.state}; make another one.")
-    if old.replaced_by:
-        raise Refused(
-            409, "write_key_rotated", f"Write key {key_id} was rotated to {old.replaced_by} already; rotate that one."
-        )
+    check_rotatable(old, "Write key")
     await connection.execute(
         text(
             "INSERT INTO write_key (key_id, workspace_id, source_id, name, secret_hash, expires_at, events_per_s, "
@@ -159,22 +145,13 @@ async def rotate_write_key(
         ),
         {**one, "new_id": new.key_id, "secret_hash": new.secret_hash},
     )
-    if overlap:
-        await connection.execute(
-            text(f"UPDATE write_key SET expires_at = least(expires_at, now() + CAST(:overlap AS interval)) {_THE_KEY}"),
-            {**one, "overlap": overlap},
-        )
-    else:
-        await revoke_write_key(connection, workspace, source_id, key_id)
+    await end_key(connection, "write_key", _THE_KEY, one, after=overlap)
     return await write_key(connection, workspace, source_id, new.key_id)
 
 
 async def revoke_write_key(connection: AsyncConnection, workspace: int, source_id: int, key_id: str) -> WriteKey:
     """Revoked now, or still since earlier. Raises Refused 404."""
-    await connection.execute(
-        text(f"UPDATE write_key SET revoked_at = coalesce(revoked_at, now()) {_THE_KEY}"),
-        {"workspace": workspace, "source": source_id, "id": key_id},
-    )
+    await end_key(connection, "write_key", _THE_KEY, {"workspace": workspace, "source": source_id, "id": key_id})
     return await write_key(connection, workspace, source_id, key_id)
 
 

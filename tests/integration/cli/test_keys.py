@@ -103,7 +103,7 @@ async def test_a_write_keys_life(kizashi: Kizashi, url: str, tenant: Installed) 
     assert "loses its events from now on" in kept.stderr
     assert await works(url, first) == 200
     revoked = await kizashi("keys", "revoke", first, "--yes")
-    assert revoked.stdout.startswith(f"Write key {key_id} is revoked since ")
+    assert revoked.stdout.startswith(f"Write key {key_id}, web, is revoked since ")
     assert (await works(url, first), await works(url, second)) == (401, 200)
 
     table = (await kizashi("keys", "list")).stdout
