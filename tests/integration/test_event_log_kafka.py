@@ -233,6 +233,20 @@ async def test_a_record_with_too_many_headers_is_refused_by_us_and_not_by_kafka(
         await log.append(TOPIC, [Record(b"", bytes(MAX_RECORD_BYTES - 20_000), {f"{n:05}": b"" for n in range(3000)})])
 
 
+async def test_what_cannot_be_packed_takes_nothing_with_it_that_waits_behind(engine: KafkaEngine) -> None:
+    log = await engine.client()
+    starts = await log.ends([TOPIC])
+    unpackable = log.append(TOPIC, [Record(b"", "no bytes")], partition=0)  # type: ignore[arg-type]
+    behind = (log.append(TOPIC, [Record(b"", value)], partition=0) for value in (b"first", b"second"))
+    outcomes = await asyncio.gather(unpackable, *behind, return_exceptions=True)
+    assert isinstance(outcomes[0], RetryLater)
+    assert "cannot be packed" in str(outcomes[0])
+    assert outcomes[1:] == [None, None]
+    async with log.subscribe("group", [TOPIC], at(dict(starts))) as subscription:
+        batches = await until(subscription, starts[FIRST] + 2)
+    assert values(batches) == [b"first", b"second"]
+
+
 async def test_a_connection_that_broke_is_made_again_and_nobody_hears_of_it(engine: KafkaEngine) -> None:
     log = await engine.client()
     await log.append(TOPIC, [Record(b"", b"before")], partition=0)

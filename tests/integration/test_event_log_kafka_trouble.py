@@ -187,6 +187,28 @@ async def test_what_is_given_up_while_it_waits_is_not_stored(broker: FragileKafk
         assert await read(subscription, 2) == [b"first", b"third"]
 
 
+async def test_what_was_given_up_takes_no_room_from_others_while_a_wave_hangs(
+    broker: FragileKafka, log: EventLog
+) -> None:
+    start_at = await from_the_end(log)
+    with broker.frozen():
+        on_its_way = asyncio.create_task(log.append(TOPIC, [Record(b"", b"first")], partition=0))
+        await asyncio.wait([on_its_way], timeout=0.2)
+        megabyte = Record(b"", bytes(1_000_000))
+        given_up = [asyncio.create_task(log.append(TOPIC, [megabyte], partition=0)) for _ in range(75)]
+        refused, waiting = await asyncio.wait(given_up, return_when=asyncio.FIRST_EXCEPTION, timeout=2)
+        assert refused, "there was no room"
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*given_up, return_exceptions=True)
+        kept = asyncio.create_task(log.append(TOPIC, [Record(b"", b"second")], partition=0))
+        await asyncio.wait([kept], timeout=0.2)
+        assert not kept.done()
+    await asyncio.gather(on_its_way, kept)
+    async with log.subscribe("group", [TOPIC], start_at) as subscription:
+        assert await read(subscription, 2) == [b"first", b"second"]
+
+
 async def test_nothing_hangs_when_a_log_with_everything_on_its_way_is_closed_on_a_frozen_broker(
     broker: FragileKafka, log: EventLog
 ) -> None:

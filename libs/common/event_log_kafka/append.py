@@ -19,7 +19,7 @@ from libs.common.errors import InvalidEvent, RetryLater
 from libs.common.event_log import MAX_RECORD_BYTES, Record
 from libs.common.event_log_kafka.client import AGAIN_SECONDS, REQUEST_SECONDS, KafkaClient, NotYet
 from libs.common.event_log_kafka.identity import describe
-from libs.common.event_log_kafka.lane import Call, Lane, Parcel, Piece, Road
+from libs.common.event_log_kafka.lane import Call, Lane, Parcel, Piece, Road, Waiting
 from libs.common.event_log_kafka.produce import Place, produce
 from libs.common.event_log_kafka.tempo import Tempo
 from libs.common.event_log_metrics import append_seconds, appended
@@ -58,7 +58,7 @@ class Appender:
         self._deadline = Deadline(append_seconds)
         self._lanes: dict[tuple[str, int], Lane] = {}
         """By topic and partition."""
-        self._waiting_bytes = 0
+        self._waiting = Waiting()
         self._departure: asyncio.TimerHandle | None = None
         self._tempo = Tempo()
         self._calls_since = 0
@@ -93,11 +93,11 @@ class Appender:
         waits; InvalidEvent, with nothing appended, when one is too large."""
         if self._closed or self._loop is None:
             raise RetryLater("the event log is closed")
-        call = Call(self._loop.create_future())
+        call = Call(self._loop.create_future(), self._waiting)
         _fill(call, topic, records, partition)
         if not call.pieces:
             return
-        if self._waiting_bytes > MAX_WAITING_BYTES:
+        if self._waiting.bytes > MAX_WAITING_BYTES:
             raise RetryLater("the event log has too much to store already")
         self._enqueue(topic, call)
         try:
@@ -114,7 +114,6 @@ class Appender:
             if lane is None:
                 lane = self._lanes[topic, piece.partition] = Lane(Place(topic, piece.partition))
             lane.add(piece)
-            self._waiting_bytes += piece.size
             if lane.road not in self._busy:  # else it goes with the wave after the one that is on its way
                 self._depart_soon()
 
@@ -133,7 +132,7 @@ class Appender:
                 continue
             if lane.road is None:
                 self._ask_who_leads(lane.place.topic)
-            elif (parcel := _packed(lane)) is not None:
+            elif (parcel := self._packed(lane)) is not None:
                 waves[lane.road].append((lane, parcel))
         if waves:
             self._tempo.departed(self._calls_since)
@@ -141,7 +140,15 @@ class Appender:
         for road, wave in waves.items():
             self._busy.add(road)
             self._begin(self._send(road, wave))
-        self._waiting_bytes = sum(lane.size for lane in self._lanes.values())
+
+    def _packed(self, lane: Lane) -> Parcel | None:
+        """One lane's trouble must not keep back what others have packed for the same wave, nor what waits behind it."""
+        try:
+            return lane.next_parcel()
+        except Exception:
+            logger.exception("not_packed", topic=lane.place.topic, partition=lane.place.partition)
+            self._depart_soon()
+            return None
 
     async def _send(self, road: Road, wave: Wave) -> None:
         """Until each parcel is durable, given up, or back in its lane to be sent again."""
@@ -227,16 +234,6 @@ class Appender:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _packed(lane: Lane) -> Parcel | None:
-    """One lane's trouble must not keep back what others have packed for the same wave."""
-    try:
-        return lane.next_parcel()
-    except Exception as exc:
-        logger.exception("not_packed", topic=lane.place.topic, partition=lane.place.partition)
-        lane.give_up(RetryLater(f"records for {lane.place} cannot be packed: {exc!r}"))
-        return None
 
 
 def _fill(call: Call, topic: str, records: Sequence[Record], partition: int | None) -> None:

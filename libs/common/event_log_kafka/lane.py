@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import NamedTuple
 
+from libs.common.errors import RetryLater
 from libs.common.event_log import Record
 from libs.common.event_log_kafka.batch import Batch
 from libs.common.event_log_kafka.produce import Place
@@ -23,11 +24,19 @@ class Road(NamedTuple):
     number: int
 
 
+class Waiting:
+    """What all lanes hold together that is in no batch yet."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Call:
     """One append. It is durable when all of its pieces are; after a failure nothing more of it is sent."""
 
-    def __init__(self, durable: asyncio.Future[None]) -> None:
+    def __init__(self, durable: asyncio.Future[None], waiting: Waiting) -> None:
         self.durable = durable
+        self.waiting = waiting
         self.pieces: dict[int, Piece] = {}
         """By partition, those that are not durable yet."""
 
@@ -46,17 +55,24 @@ class Call:
         self.durable.cancel()  # no effect when it is durable
         for piece in self.pieces.values():
             piece.records.clear()
+            piece.waits_no_longer()
 
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """What a call has for one partition, in its order; the first ``packed`` of its records are in batches by now."""
+    """What a call has for one partition, in its order; the first ``packed`` of its records are in batches by now.
+    ``size`` is what it counts for among what waits."""
 
     call: Call
     partition: int
     records: list[Record] = field(default_factory=list)
     size: int = 0
     packed: int = 0
+
+    def waits_no_longer(self) -> None:
+        """All of it is in batches, or nobody wants it stored any more."""
+        self.call.waiting.bytes -= self.size
+        self.size = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +106,6 @@ class Lane:
         """To the broker that leads this partition, as far as is known."""
         self.rests = False
         """After a refusal, for a moment: nothing is sent, and nobody asked who leads."""
-        self.size = 0
-        """Bytes that wait."""
         self._pieces: deque[Piece] = deque()
         self._again: Parcel | None = None
         self._is_under_way = False
@@ -102,10 +116,13 @@ class Lane:
 
     def add(self, piece: Piece) -> None:
         self._pieces.append(piece)
-        self.size += piece.size
+        piece.call.waiting.bytes += piece.size
 
     def next_parcel(self) -> Parcel | None:
-        """On its way from now on; None when nobody waits for it any more. What came back goes first."""
+        """On its way from now on; None when nobody waits for it any more. What came back goes first.
+
+        Raises what packing raised; then the calls with something in that parcel have failed, and the others still wait.
+        """
         parcel, self._again = self._again or self._pack(), None
         self._is_under_way = parcel is not None
         return parcel
@@ -125,23 +142,28 @@ class Lane:
             self._again.fail(why)
         for piece in self._pieces:
             piece.call.fail(why)
+            piece.waits_no_longer()
         self._again = None
         self._pieces.clear()
-        self.size = 0
 
     def _pack(self) -> Parcel | None:
         """As many of the oldest as fit into one batch, without those that nobody waits for."""
         batch = Batch()
         packed: list[Piece] = []
-        while self._pieces:
-            piece = self._pieces[0]
-            if not piece.call.is_over:
-                packed.append(piece)
-                if not _pack_rest(piece, batch):
-                    break
-            self._pieces.popleft()
-            self.size -= piece.size
-        return Parcel(batch.packed(), batch.count, packed) if packed else None
+        try:
+            while self._pieces:
+                piece = self._pieces[0]
+                if not piece.call.is_over:
+                    packed.append(piece)
+                    if not _pack_rest(piece, batch):
+                        break
+                self._pieces.popleft()
+                piece.waits_no_longer()
+            return Parcel(batch.packed(), batch.count, packed) if packed else None
+        except Exception as exc:
+            for piece in packed:
+                piece.call.fail(RetryLater(f"records for {self.place} cannot be packed: {exc!r}"))
+            raise
 
 
 def _pack_rest(piece: Piece, batch: Batch) -> bool:
