@@ -14,6 +14,7 @@ from libs.common.errors import NotStarted, PositionLost, RetryLater
 from libs.common.event_log import EventLog, Record, TopicPartition
 from libs.common.event_log_open import event_log
 from libs.common.event_log_postgres.log import PostgresEventLog
+from libs.common.event_log_postgres.subscription import SLOWEST_POLL_SECONDS
 from libs.common.testing import eventually
 from libs.common.topics import Topic
 from tests.conftest import LOGIN, OWNER, TestDatabase
@@ -247,6 +248,29 @@ async def test_a_full_topic_delays_another_by_a_batch_and_not_by_twelve(log: Eve
         served = [await subscription.next_batch(1, 5) for _ in range(24)]
     topics = [batch.source.topic for batch in served if batch is not None]
     assert topics == [Topic.TELEMETRY, Topic.TELEMETRY_IMPORT] * 12
+
+
+async def test_what_is_left_alone_for_a_while_is_no_reason_to_ask_often(log: EventLog) -> None:
+    async def start_at(source: TopicPartition) -> int:
+        return 0
+
+    left_alone = {Topic.TELEMETRY_IMPORT: 0}
+    await log.append(Topic.TELEMETRY_IMPORT, [Record(b"", b"old")], partition=0)
+    async with log.subscribe("group", [Topic.TELEMETRY, Topic.TELEMETRY_IMPORT], start_at) as subscription:
+
+        async def asks_seldom() -> bool:
+            assert await subscription.next_batch(1, 0.05, left_alone) is None
+            interval: float = subscription._poll_interval  # type: ignore[attr-defined]
+            return interval == SLOWEST_POLL_SECONDS
+
+        await eventually(asks_seldom)
+        await log.append(Topic.TELEMETRY, [Record(b"", b"news")], partition=0)
+        batch = await subscription.next_batch(1, 5, left_alone)
+        assert batch is not None
+        assert batch.source.topic is Topic.TELEMETRY
+        batch = await subscription.next_batch(1, 5)
+        assert batch is not None
+        assert batch.source.topic is Topic.TELEMETRY_IMPORT
 
 
 # --- append ---

@@ -109,7 +109,7 @@ class PostgresSubscription:
             if now >= self._next_note:
                 await self._note_positions()
             if now >= self._next_poll:
-                await self._poll()
+                await self._poll(most_of)
             chosen = self._whose_turn(most_of)
             if chosen is not None:
                 return await self._fetch(chosen, min(max_records, most_of.get(chosen.source.topic, max_records)))
@@ -160,8 +160,17 @@ class PostgresSubscription:
 
     # --- reading ---
 
-    async def _poll(self) -> None:
-        """Ask what is new everywhere; seldom when little happens. Raises PositionLost."""
+    async def _poll(self, most_of: Mapping[Topic, int]) -> None:
+        """Ask what is new everywhere; seldom when little happens that is wanted. Raises PositionLost."""
+        await self._look()
+        if self._ready(most_of):
+            self._poll_interval = FASTEST_POLL_SECONDS
+        else:
+            self._poll_interval = min(self._poll_interval * 1.5, SLOWEST_POLL_SECONDS)
+        self._next_poll = monotonic() + self._poll_interval
+
+    async def _look(self) -> None:
+        """At where each partition begins and ends now. Raises PositionLost."""
         rows = await self._reader.fetch(POLL, [owned.number for owned in self._owned.values()])
         found = {row["number"]: row for row in rows}
         for owned in self._owned.values():
@@ -169,16 +178,15 @@ class PostgresSubscription:
         now = monotonic()
         for owned in self._owned.values():
             owned.check(now)
-        if any(owned.has_news(now) for owned in self._owned.values()):
-            self._poll_interval = FASTEST_POLL_SECONDS
-        else:
-            self._poll_interval = min(self._poll_interval * 1.5, SLOWEST_POLL_SECONDS)
-        self._next_poll = now + self._poll_interval
+
+    def _ready(self, most_of: Mapping[Topic, int]) -> Sequence[_Owned]:
+        """The partitions with news, of topics that are wanted."""
+        now = monotonic()
+        return [owned for owned in self._owned.values() if owned.has_news(now) and most_of.get(owned.source.topic, 1)]
 
     def _whose_turn(self, most_of: Mapping[Topic, int]) -> _Owned | None:
         """The partition with news that has waited longest, of the topic whose turn it is."""
-        now = monotonic()
-        ready = [owned for owned in self._owned.values() if owned.has_news(now) and most_of.get(owned.source.topic, 1)]
+        ready = self._ready(most_of)
         if not ready:
             return None
         chosen = min(ready, key=lambda owned: (self._turns.of(owned.source.topic), owned.served))
@@ -193,8 +201,8 @@ class PostgresSubscription:
         end = rows[-1]["position"] + 1 if rows else known_end
         assert end is not None
         if len(rows) != end - start:
-            # Appends leave no holes, so more likely the records have just been dropped, and the poll will tell.
-            await self._poll()
+            # Appends leave no holes, so more likely the records have just been dropped, and another look will tell.
+            await self._look()
         owned.position = end
         self._turns.served(owned.source.topic, end - start)
         return Batch(
