@@ -27,6 +27,10 @@ class Lease:
 
         What remains is a freeze within those few instructions, which no clock on this side can see.
         """
-        if self._now() >= self._deadline:
-            raise LeaseRanOut
+        self.check()
         self.left = True
+
+    def check(self) -> None:
+        """Raises LeaseRanOut when it did before anything left."""
+        if not self.left and self._now() >= self._deadline:
+            raise LeaseRanOut

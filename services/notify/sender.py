@@ -175,6 +175,8 @@ class Sender:
         outcome: Outcome
         try:
             outcome = await self._transport.send(delivery, work.lease)
+            if isinstance(outcome, Deferred):
+                work.lease.check()  # whoever wakes up may hear of a time-out first
         except LeaseRanOut:
             logger.warning("lease_ran_out", channel=self._channel, delivery=str(delivery.id))
             _attempts.labels(self._channel, "lease_ran_out").inc()

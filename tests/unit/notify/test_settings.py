@@ -99,6 +99,9 @@ def test_a_lease_that_ran_out_lets_nothing_leave() -> None:
     with pytest.raises(LeaseRanOut):
         late.leave()
     assert not late.left
+    with pytest.raises(LeaseRanOut):
+        late.check()
+    lease.check()
 
 
 @pytest.mark.parametrize(("content", "why"), [(None, "No such file or directory"), ("no pem", "no certificate")])
