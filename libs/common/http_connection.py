@@ -20,7 +20,9 @@ from libs.common.http_refusals import (
     TOO_MANY_HEADERS,
     TOO_MANY_WAITING,
     WAITING_AT_MOST,
+    HeadersForPage,
     Refusal,
+    no_headers,
 )
 from libs.common.http_upgrade import head_without_offer, is_tunnel, parser_for
 from libs.common.http_writing import AtOnce
@@ -34,17 +36,20 @@ LINGER_SECONDS = 2
 """After a refusal, for what is still on its way: closing at once would reset the connection, and the answer with it."""
 
 
-def patient(seconds: float) -> type[HttpConnection]:
-    """A kind of connection that waits so long for a request's head, and twice as long for its body."""
+def patient(seconds: float, headers_for_page: HeadersForPage = no_headers) -> type[HttpConnection]:
+    """A kind of connection that waits so long for a request's head, and twice as long for its body, and whose refusals
+    bear these headers."""
 
     class Patient(HttpConnection):
         patience_seconds = seconds
+        refusal_headers = staticmethod(headers_for_page)
 
     return Patient
 
 
 class HttpConnection(HttpToolsProtocol):
     patience_seconds: float
+    refusal_headers: HeadersForPage
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -185,8 +190,9 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._refused = True
         self._forget_deadline()
+        named = self.scope["headers"] if self.scope is not None else ()  # as far as the parser told them
+        answer = refusal.answer(self.refusal_headers(dict(named).get(b"origin")))
         self.scope, self.headers, self.url = None, [], b""  # type: ignore[assignment]
-        answer = refusal.answer()
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or (cycle.response_complete and not self._in_body):
             self._end(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -18,6 +19,14 @@ HEADERS_AT_MOST = 128
 WAITING_AT_MOST = 16
 """Requests behind the one in hand. Who sends more without a look at the answers wants our memory."""
 
+HeadersForPage = Callable[[bytes | None], Sequence[tuple[bytes, bytes]]]
+"""What the answer to a page of an origin bears, so that its scripts may read it; None: whoever asks names none."""
+
+
+def no_headers(_origin: bytes | None) -> Sequence[tuple[bytes, bytes]]:
+    """Of services that no page of another site asks."""
+    return ()
+
 
 class Refusal(NamedTuple):
     """The last answer of a connection."""
@@ -25,7 +34,7 @@ class Refusal(NamedTuple):
     status: HTTPStatus
     message: str
 
-    def answer(self) -> bytes:
+    def answer(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         body = json.dumps(error_body(self.status.name.lower(), self.message), separators=(",", ":")).encode()
         return b"".join(
             (
@@ -33,6 +42,7 @@ class Refusal(NamedTuple):
                 b"content-type: application/json\r\n",
                 b"content-length: %d\r\n" % len(body),
                 b"x-request-id: %b\r\n" % secrets.token_hex(16).encode(),
+                *(b"%b: %b\r\n" % header for header in headers),
                 b"connection: close\r\n\r\n",
                 body,
             )

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.garbage import settle_down
 from libs.common.http_connection import patient
+from libs.common.http_refusals import HeadersForPage, no_headers
 from libs.common.observability import get_logger
 from libs.common.web import Probes
 
@@ -62,6 +63,8 @@ class Service:
     close: Sequence[Callable[[], Awaitable[object]]] = ()
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     patience_seconds: float = PATIENCE_SECONDS
+    refusal_headers: HeadersForPage = no_headers
+    """Of answers that a connection gives before ``app`` sees a request."""
 
 
 class _Server(uvicorn.Server):
@@ -89,7 +92,7 @@ async def _run(compose: Callable[[], Service]) -> int:
     server = _Server(
         uvicorn.Config(
             service.app,
-            http=patient(service.patience_seconds),
+            http=patient(service.patience_seconds, service.refusal_headers),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -21,7 +21,7 @@ from libs.common.web import Probes, error_response, make_app
 from services.ingest import api, sdk_settings
 from services.ingest.admission import Admission
 from services.ingest.collector import Collector
-from services.ingest.cors import Cors
+from services.ingest.cors import Cors, cors_headers
 from services.ingest.hot_paths import HotPaths, hot_paths
 from services.ingest.openapi import document_hot_paths
 from services.ingest.paths import ALL_PATHS
@@ -99,6 +99,7 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
         close=[log.close, api_database.close, key_database.close, recent_database.close],
         stopping=stopping,
         patience_seconds=settings.ingest_read_deadline_seconds,
+        refusal_headers=cors_headers,
     )
 
 

@@ -17,7 +17,13 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from libs.common.http_connection import BODY_IS_HERE, patient
-from libs.common.http_refusals import HEAD_LIMIT_BYTES, HEADERS_AT_MOST, WAITING_AT_MOST
+from libs.common.http_refusals import (
+    HEAD_LIMIT_BYTES,
+    HEADERS_AT_MOST,
+    WAITING_AT_MOST,
+    HeadersForPage,
+    no_headers,
+)
 from libs.common.testing import eventually
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
@@ -47,11 +53,16 @@ async def waits_for_the_body(scope: Scope, receive: Receive, send: Send) -> None
 
 @asynccontextmanager
 async def listening(
-    app: Callable[[Scope, Receive, Send], Awaitable[None]], *, patience: float = 10, idle_seconds: int = 5
+    app: Callable[[Scope, Receive, Send], Awaitable[None]],
+    *,
+    patience: float = 10,
+    idle_seconds: int = 5,
+    headers_for_page: HeadersForPage = no_headers,
 ) -> AsyncIterator[Connect]:
     config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_keep_alive=idle_seconds)
     config.load()
-    connection = partial(patient(patience), config=config, server_state=ServerState(), app_state={})
+    kind = patient(patience, headers_for_page)
+    connection = partial(kind, config=config, server_state=ServerState(), app_state={})
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     writers: list[asyncio.StreamWriter] = []
@@ -195,6 +206,40 @@ async def test_a_refusal_is_read_by_a_client_that_goes_on_sending() -> None:
             400,
             {"success": False, "code": "bad_request", "message": "This is no HTTP request that can be understood."},
         )
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (GET[:-2] + b"Origin: page\r\n" + b"a:b\r\n" * HEADERS_AT_MOST + b"\r\n", 431),
+        (GET[:-2] + b"Origin: page\r\nX-", 408),
+        (GET[:-2] + b"Origin: page\r\na:b\r\nno header\r\n\r\n", 400),
+        (GET + POST[:-2] + b"Origin: page\r\n\r\nhalf", 408),
+        (CHUNKED[:-2] + b"Origin: page\r\n\r\nno size\r\n", 400),
+    ],
+)
+async def test_a_refusal_bears_the_headers_for_the_page_that_asks(request_bytes: bytes, status: int) -> None:
+    def named(origin: bytes | None) -> list[tuple[bytes, bytes]]:
+        return [(b"x-one", b"of " + (origin or b"nobody")), (b"x-two", b"two")]
+
+    for headers_for_page, lines in [(named, b"\r\nx-one: of page\r\nx-two: two\r\n"), (no_headers, b"\r\n")]:
+        async with listening(waits_for_the_body, patience=SHORT, headers_for_page=headers_for_page) as connect:
+            reader, writer = await connect()
+            writer.write(request_bytes)
+            refusal = (await reader.read()).partition(b"HTTP/1.1 %d " % status)[2]
+            assert lines + b"connection: close\r\n\r\n{" in refusal
+            assert (b"x-one" in refusal) is (headers_for_page is named)
+
+
+async def test_a_refusal_of_what_has_no_headers_yet_bears_those_for_nobodys_page() -> None:
+    async with listening(
+        answers_at_once, headers_for_page=lambda origin: [(b"x-one", origin or b"of nobody")]
+    ) as connect:
+        reader, writer = await connect()
+        writer.write(GET[:-2] + b"Origin: page\r\n\r\n")
+        await answer(reader)
+        writer.write(b"no HTTP at all\r\n")
+        assert b"\r\nx-one: of nobody\r\n" in await reader.read()
 
 
 @asynccontextmanager

@@ -53,6 +53,7 @@ def test_it_gets_exactly_this_answer_and_harms_nobody(
         body = json.loads(answer.body) if answer.body else None
         assert {"status": answer.status, "body": body} == written["answer"]
         assert answer.headers["x-request-id"]
+        assert answer.headers["vary"] == "Origin"
         assert body is None or answer.headers["content-type"] == "application/json"
     good = exchange(target, GOOD)
     assert good is not None
