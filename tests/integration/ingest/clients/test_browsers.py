@@ -85,16 +85,29 @@ async def test_a_refusal_for_good_is_asked_once_and_one_for_now_comes_back(
     start: Start, log: EventLog, tenant: Tenant, chromium: Chromium, site: str, owner: asyncpg.Connection
 ) -> None:
     running = await start(KIZASHI_INGEST_APPEND_DEADLINE_SECONDS="0.5", KIZASHI_INGEST_KEY_CACHE_SECONDS="0")
-    revoked, small = await add_write_key(owner, tenant), await add_write_key(owner, tenant, QUOTA_EVENTS_PER_S)
-    keys = {401: revoked.key, 429: small.key, 503: tenant.write_key, LOST: tenant.write_key}
-    opening = [opened(chromium, site, running.url, key) for key in keys.values()]
+    revoked, elsewhere = await add_write_key(owner, tenant), await add_write_key(owner, tenant)
+    small = await add_write_key(owner, tenant, QUOTA_EVENTS_PER_S)
+    keys = {
+        401: revoked.key,
+        403: elsewhere.key,
+        429: small.key,
+        503: tenant.write_key,
+        LOST: tenant.write_key,
+    }
+    opening = [
+        opened(chromium, site, running.url, key, clients=CALLS if case == 403 else COME_BACK)
+        for case, key in keys.items()
+    ]
     pages = dict(zip(keys, await asyncio.gather(*opening), strict=True))
-    refused, come_back = [pages[case] for case in (401, 429, 503)], [pages[case] for case in (429, 503, LOST)]
+    refused, come_back = [pages[case] for case in (401, 403, 429, 503)], [pages[case] for case in (429, 503, LOST)]
 
     async def all_refused() -> bool:
         return all(any(statuses(page, running.url)) for of_case in refused for page in of_case.values())
 
     await owner.execute("UPDATE ingest.write_key SET revoked_at = now() WHERE key_id = $1", revoked.key_id)
+    await owner.execute(
+        "UPDATE ingest.write_key SET origins = ARRAY['https://elsewhere.example'] WHERE key_id = $1", elsewhere.key_id
+    )
     await flood(running.url, small.key)
     async with owner.transaction():
         await owner.execute("LOCK TABLE log.topic_partition IN ACCESS EXCLUSIVE MODE")
@@ -109,7 +122,7 @@ async def test_a_refusal_for_good_is_asked_once_and_one_for_now_comes_back(
 
     await eventually(all_taken, within_seconds=20, what="200 to those refused for now")
     for client in COME_BACK:
-        told = {case: statuses(pages[case][client], running.url) for case in pages}
+        told = {case: statuses(pages[case][client], running.url) for case in (401, 429, 503, LOST)}
         assert {case: (of_case[0], of_case[-1]) for case, of_case in told.items()} == {
             401: (401, 401),
             429: (429, 200),
@@ -117,6 +130,8 @@ async def test_a_refusal_for_good_is_asked_once_and_one_for_now_comes_back(
             LOST: (LOST, 200),
         }, client
         assert told[401] == [401], client
+    for client, page in pages[403].items():
+        assert statuses(page, running.url) == [403], client
     exported = len(come_back) * len(COME_BACK)
     received = await arrived(log, FLOOD_EVENTS + exported)
     assert Counter(event.event for event in received) == {"Flood": FLOOD_EVENTS, "Report Exported": exported}
