@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.client import AIOKafkaClient
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import BrokerMetadata
 
 from deploy.local.kafka import EmbeddedKafka
 from libs.common.errors import InvalidEvent, NotStarted, PositionLost, RetryLater
@@ -46,6 +49,8 @@ from tests.kafka_topics import make_topics
 TOPIC = Topic.HEALTH
 FIRST = TopicPartition(TOPIC, 0)
 LZ4 = 3
+FROZEN = 99
+"""The id of a broker."""
 
 
 @pytest.fixture
@@ -294,6 +299,25 @@ async def test_a_partition_that_takes_nothing_delays_no_other_of_its_road(engine
         await refused
     await appender.close()
     assert others > 3 * REQUEST_SECONDS / AGAIN_SECONDS, "they waited whenever the broker refused that partition"
+
+
+async def test_who_leads_is_not_asked_of_a_broker_that_gave_no_answer(engine: KafkaEngine) -> None:
+    """It would keep the question until what waits had to be given up, although others know."""
+    usual = (await engine.client())._appender  # type: ignore[attr-defined]
+    appender = Appender(usual._arguments, "test", usual._asking, append_seconds=APPEND_SECONDS)
+    appender.start()
+    topic, records = engine.name_of(TOPIC), [Record(b"", b"value")]
+    await appender.append(topic, records, 0)
+    with socket.create_server(("127.0.0.1", 0)) as frozen:  # takes connections and says nothing
+
+        async def meet(client: AIOKafkaClient) -> None:
+            client.cluster._brokers[FROZEN] = BrokerMetadata(FROZEN, *frozen.getsockname(), None)
+
+        await usual._asking.ask(meet)
+        for _ in range(8):  # of two brokers one is asked by chance
+            appender._lanes[topic, 0].road = Road(FROZEN, topic, 0)
+            await appender.append(topic, records, 0)
+    await appender.close()
 
 
 # --- what Kafka's own tools see ---

@@ -67,6 +67,8 @@ class Appender:
         """One for each, so that hanging up on a broker that hangs cuts off no other."""
         self._busy: set[Road] = set()
         """Roads that a wave is on."""
+        self._silent: set[int] = set()
+        """Brokers that gave no answer when they were last sent something."""
         self._asked_about: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -172,9 +174,12 @@ class Appender:
         if client is None:
             client = self._clients[road] = KafkaClient(self._arguments, self._name)
         try:
-            return await client.ask(lambda asked: produce(asked, road.broker, batches))
+            answers = await client.ask(lambda asked: produce(asked, road.broker, batches))
         except Exception as exc:  # not only of the kinds that it should raise: nobody else would tell those who wait
+            self._silent.add(road.broker)
             return dict.fromkeys(batches, NotYet(str(exc) or repr(exc)))
+        self._silent.discard(road.broker)
+        return answers
 
     def _told(self, lane: Lane, parcel: Parcel, why_not: NotYet | RetryLater | None) -> None:
         """What a broker said of a parcel. After a refusal somebody else may lead its partition, and it rests, alone:
@@ -206,13 +211,14 @@ class Appender:
             self._begin(self._find_leaders(topic))
 
     async def _find_leaders(self, topic: str) -> None:
-        """For what waits. When they cannot be found in time it is given up."""
+        """For what waits. When they cannot be found in time it is given up; so no broker is asked that is silent, as
+        the one may be whose partitions need another leader."""
 
         def lost() -> Sequence[Lane]:
             return [lane for lane in self._lanes.values() if lane.place.topic == topic and lane.road is None]
 
         async def look(client: AIOKafkaClient) -> None:
-            known = (await describe(client, [topic])).topics.get(topic)
+            known = (await describe(client, [topic], self._silent)).topics.get(topic)
             for lane in lost():
                 leader = known.leaders.get(lane.place.partition) if known else None
                 lane.road = None if leader is None else Road(leader, topic, lane.place.partition % ROADS)

@@ -7,8 +7,9 @@ this is version 12, and it makes nothing.
 from __future__ import annotations
 
 import asyncio
+import random
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from io import BytesIO
@@ -145,16 +146,18 @@ class Cluster:
         return f"kafka:{self.id}:{topic.id}:{len(topic.leaders)}"
 
 
-async def describe(client: AIOKafkaClient, names: Sequence[str]) -> Cluster:
-    """Ask any broker. Raises NotStarted when we may not see a topic, or the broker is too old to tell its topics' ids.
+async def describe(client: AIOKafkaClient, names: Sequence[str], avoided: Collection[int] = ()) -> Cluster:
+    """Ask any broker, one of ``avoided`` only where there is no other.
 
-    A broker that has just started, or a topic that has just been made, may take a moment to be known.
+    Raises NotStarted when we may not see a topic, or the broker is too old to tell its topics' ids. A broker
+    that has just started, or a topic that has just been made, may take a moment to be known.
     """
-    node = client.get_random_node()
-    if node is None:  # those that have been away for long must be let in again first
+    brokers = [broker.nodeId for broker in client.cluster.brokers()]
+    if not brokers:  # those that have been away for long must be let in again first
         await client.force_metadata_update()
         raise NotYet("knows no broker")
     try:
+        node = random.choice([one for one in brokers if one not in avoided] or brokers)  # noqa: S311 - no secret
         answer = await client.send(node, _MetadataRequest(names))
     except NotImplementedError as exc:
         raise NotStarted("This Kafka cannot tell the ids of topics; it must be version 3.1 or newer.") from exc
