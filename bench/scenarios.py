@@ -19,12 +19,13 @@ SCENARIOS: Mapping[str, Scenario] = {
     "scoring": scoring.run,
     "end_to_end": end_to_end.run,
     "waves": waves.run,
+    "million": waves.run_million,
     "pressure": pressure.run,
     "two_ingests": two_ingests.run,
     "ingest_profile": ingest_profile.run,
     "endurance": endurance.run,
 }
-ONLY_WHEN_NAMED = frozenset({"pressure", "two_ingests", "ingest_profile", "endurance"})
+ONLY_WHEN_NAMED = frozenset({"million", "pressure", "two_ingests", "ingest_profile", "endurance"})
 """They answer a question of their own, and take their time for it."""
 
 NOT_IN_A_QUICK_RUN = frozenset({"waves"})

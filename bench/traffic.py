@@ -38,7 +38,7 @@ def account_ids(count: int) -> list[str]:
 class Product:
     """One source of events. ``accepted`` counts those that were answered with 200; ``ticketed`` has the moment of that
     answer for each account with a ticket, one ticket each; ``answered`` when each answer came and how long it
-    took, but for those to imports."""
+    took."""
 
     http: aiohttp.ClientSession
     url: str
@@ -103,20 +103,15 @@ class Product:
             **fields,
         }
 
-    async def post(self, path: str, body: Mapping[str, Any], events: int, of_history: bool = False) -> None:
-        """Raises NotMeasured for any answer but 200, or 429 to an import, which comes back when it is told to."""
+    async def post(self, path: str, body: Mapping[str, Any], events: int) -> None:
+        """Raises NotMeasured for any answer but 200."""
         data = json.dumps(body).encode()
-        while True:
-            began = perf_counter()
-            async with self.http.post(f"{self.url}{path}", data=data) as answer:
-                said = await answer.read()
-            if answer.status != 429 or not of_history:
-                break
-            await asyncio.sleep(int(answer.headers["retry-after"]))
+        began = perf_counter()
+        async with self.http.post(f"{self.url}{path}", data=data) as answer:
+            said = await answer.read()
         if answer.status != 200 or said != b'{"success":true}':
             raise NotMeasured(f"ingest answered {answer.status} {said[:200].decode(errors='replace')}")
-        if not of_history:
-            self.answered.append((wall_now(), timedelta(seconds=perf_counter() - began)))
+        self.answered.append((wall_now(), timedelta(seconds=perf_counter() - began)))
         self.accepted += events
 
 

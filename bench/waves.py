@@ -1,7 +1,7 @@
 """News while a wave goes over the accounts: a backfill of history, as fast as its quota lets it in, and midnight, when
 every account is due.
 
-The same light load with tickets three times, alone and during each wave: from the answer 200 to the commit of the lower
+The same light load with tickets, alone and during each wave: from the answer 200 to the commit of the lower
 score. Midnight is made harder than it is: accounts are spread over the hour that follows it, and that hour passes at
 once, by the file that declares domain time to a test.
 """
@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from bench.figures import Measured, NotMeasured
+from bench.history import import_history, used, write_history
 from bench.installation import Installation, installation
 from bench.past import copy_account
 from bench.percentiles import latencies
 from bench.progress import tell
 from bench.sizes import Size
 from bench.stage import stage
-from bench.traffic import FEATURES, PEOPLE, Product, account_ids, product
+from bench.traffic import Product, account_ids, product
 from libs.common.clock import Declaration, DeclaredClock, wall_now
 from services.health.domain.next_moment import SPREAD
 
@@ -33,18 +33,17 @@ EVENTS_PER_S = 100
 TICKETS_PER_S = 5
 ACCOUNTS_PER_TICKET = 4
 """As many for each ticket of one time; each has one at most, and there are three times."""
-PAST_ACCOUNTS = 500
-"""Whose history the backfill brings."""
-PAST_DAYS = 60
 PATTERN_EVENTS = 20
 """In the history of the account that all those are copies of which midnight finds."""
-IMPORT_BATCH = 500
-IMPORTS_SIDE_BY_SIDE = 2
+MILLION = 1_000_000
+MILLION_SECONDS = 120
+"""Of its backfill in which there are news."""
 LOOK_SECONDS = 0.25
 TICKETS_AT_LEAST = 10
 """Accepted during a wave; a percentile of fewer says nothing."""
 READY_SECONDS = 600.0
 LOWERED_SECONDS = 120.0
+NAMES = ("live_accepted_to_scored", "live_answer")
 
 
 @dataclass
@@ -54,6 +53,7 @@ class Scene:
     here: Installation
     customer: Product
     clock_file: Path
+    midnight: datetime
     seconds: float
     untold: list[str] = field(default_factory=list)
 
@@ -75,6 +75,10 @@ class Scene:
             await asyncio.sleep(LOOK_SECONDS)
         accepted = self.customer.ticketed
         return {accepted[account]: lowered[account] - accepted[account] for account in accounts}
+
+    async def alone(self) -> News:
+        self.customer.answered.clear()
+        return News(list((await self.news()).values()), [long for _, long in self.customer.answered])
 
     async def news_while(self, goes_on: Callable[[], Awaitable[bool]]) -> News:
         """The same of what was accepted before the wave was over. Raises NotMeasured when those are too few."""
@@ -122,36 +126,56 @@ async def _watched(goes_on: Callable[[], Awaitable[bool]]) -> AsyncIterator[_Wav
 
 
 async def run(stage_engine: str, size: Size) -> Measured:
+    async with _scene(stage_engine, size.wave_seconds) as scene:
+        alone = await scene.alone()
+        in_backfill = await _during_a_backfill(scene, size.backfill_events)
+        at_midnight, scored_per_s = await _during_midnight(scene, size.wave_accounts)
+    return {
+        **_latencies("", alone),
+        **_during("backfill", in_backfill, alone),
+        **_during("midnight", at_midnight, alone),
+        "midnight_scored_accounts_per_s": scored_per_s,
+    }
+
+
+async def run_million(stage_engine: str, _size: Size) -> Measured:
+    """A backfill that takes a while."""
+    async with _scene(stage_engine, MILLION_SECONDS) as scene:
+        alone = await scene.alone()
+        in_backfill = await _during_a_backfill(scene, MILLION)
+    return {**_latencies("", alone), **_during("backfill", in_backfill, alone)}
+
+
+@asynccontextmanager
+async def _scene(stage_engine: str, seconds: float) -> AsyncIterator[Scene]:
+    """Half an hour before midnight, with every account scored."""
     async with stage(stage_engine, commit_times=True) as at:
         clock_file = at.folder / "domain-clock.json"
         midnight = datetime.combine(wall_now().date() - timedelta(days=1), time(), UTC)
         _let_it_be(clock_file, midnight - SPREAD / 2)
-        accounts = account_ids(round(ACCOUNTS_PER_TICKET * size.wave_seconds * TICKETS_PER_S))
+        accounts = account_ids(round(ACCOUNTS_PER_TICKET * seconds * TICKETS_PER_S))
         async with (
             installation(at, clock_file) as here,
             product(here.url("ingest"), at.keys.write_key, accounts, DeclaredClock(clock_file)) as live,
         ):
-            scene = Scene(here, live, clock_file, size.wave_seconds, list(accounts))
             await live.introduce()
             await here.until_scored(live.accepted, READY_SECONDS)
-            live.answered.clear()
-            alone = News(list((await scene.news()).values()), [long for _, long in live.answered])
-            in_backfill = await _during_a_backfill(scene, size.backfill_events)
-            at_midnight, scored_per_s = await _during_midnight(scene, midnight, size.wave_accounts)
-    scored, answered = "live_accepted_to_scored", "live_answer"
-    found = {
-        **latencies(scored, alone.scored),
-        **latencies(f"{scored}_during_backfill", in_backfill.scored),
-        **latencies(f"{scored}_during_midnight", at_midnight.scored),
-        **latencies(answered, alone.answered),
-        **latencies(f"{answered}_during_backfill", in_backfill.answered),
-    }
-    waves = [(scored, "backfill"), (scored, "midnight"), (answered, "backfill")]
+            yield Scene(here, live, clock_file, midnight, seconds, list(accounts))
+
+
+def _during(wave: str, news: News, alone: News) -> Measured:
+    found = _latencies(f"_during_{wave}", news)
+    usual = _latencies("", alone)
     ratios = {
-        f"{name}_during_{wave}_p99_over_alone": found[f"{name}_during_{wave}_p99_ms"] / found[f"{name}_p99_ms"]
-        for name, wave in waves
+        f"{name}_during_{wave}_p99_over_alone": found[f"{name}_during_{wave}_p99_ms"] / usual[f"{name}_p99_ms"]
+        for name in NAMES
     }
-    return {**found, **ratios, "midnight_scored_accounts_per_s": scored_per_s}
+    return {**found, **ratios}
+
+
+def _latencies(when: str, news: News) -> Measured:
+    scored, answered = NAMES
+    return {**latencies(f"{scored}{when}", news.scored), **latencies(f"{answered}{when}", news.answered)}
 
 
 def _let_it_be(clock_file: Path, moment: datetime) -> None:
@@ -163,8 +187,11 @@ def _let_it_be(clock_file: Path, moment: datetime) -> None:
 
 
 async def _during_a_backfill(scene: Scene, events: int) -> News:
+    here = scene.here
+    file = here.stage.folder / "history.jsonl"
+    await asyncio.to_thread(write_history, file, scene.customer, events)
     tell(f"news during a backfill of {events} events")
-    importing = asyncio.create_task(_import(scene, events), name="import")
+    importing = asyncio.create_task(import_history(here.stage, here.url("ingest"), file), name="import")
 
     async def goes_on() -> bool:
         return not importing.done() or bool(
@@ -179,7 +206,8 @@ async def _during_a_backfill(scene: Scene, events: int) -> News:
         await importing
     finally:
         importing.cancel()
-    await scene.here.until_scored(scene.customer.accepted, READY_SECONDS)
+    scene.customer.accepted += events
+    await here.until_scored(scene.customer.accepted, READY_SECONDS)
     await _check_that_nobody_was_told(scene)
     return took
 
@@ -191,43 +219,14 @@ async def _check_that_nobody_was_told(scene: Scene) -> None:
             raise NotMeasured(f"The backfill raised {told} rows of {table}; history raises nothing.")
 
 
-async def _import(scene: Scene, events: int) -> None:
-    luck = random.Random(3)  # noqa: S311 - no secret
-    now = scene.clock.now()
-    turn = asyncio.Semaphore(IMPORTS_SIDE_BY_SIDE)
-
-    async def send(calls: list[dict[str, Any]]) -> None:
-        try:
-            await scene.customer.post("/v1/import", {"batch": calls}, len(calls), of_history=True)
-        finally:
-            turn.release()
-
-    async with asyncio.TaskGroup() as group:
-        for first in range(0, events, IMPORT_BATCH):
-            await turn.acquire()
-            calls = [
-                _used(scene.customer, f"past-{luck.randrange(PAST_ACCOUNTS):04d}", luck, now)
-                for _ in range(min(IMPORT_BATCH, events - first))
-            ]
-            group.create_task(send(calls))
-
-
-def _used(customer: Product, account: str, luck: random.Random, until: datetime) -> dict[str, Any]:
-    at = until - timedelta(days=PAST_DAYS) * luck.random()
-    context = {"groupId": account}
-    return customer.call("track", account, luck.randrange(PEOPLE), event=luck.choice(FEATURES), context=context) | {
-        "timestamp": at.isoformat()
-    }
-
-
 # --- midnight ---
 
 
-async def _during_midnight(scene: Scene, midnight: datetime, accounts: int) -> tuple[News, float]:
+async def _during_midnight(scene: Scene, accounts: int) -> tuple[News, float]:
     """The latencies, and how many accounts were scored a second meanwhile."""
     here, customer = scene.here, scene.customer
     luck, pattern = random.Random(4), "pattern"  # noqa: S311 - no secret
-    past = [_used(customer, pattern, luck, scene.clock.now()) for _ in range(PATTERN_EVENTS)]
+    past = [used(customer, pattern, luck, scene.clock.now()) for _ in range(PATTERN_EVENTS)]
     await customer.post("/v1/import", {"batch": past}, len(past))
     await here.until_scored(customer.accepted, READY_SECONDS)
     await copy_account(here.owner, here.stage.keys.workspace, pattern, [f"copy-{n:05d}" for n in range(accounts)])
@@ -240,7 +239,7 @@ async def _during_midnight(scene: Scene, midnight: datetime, accounts: int) -> t
     async def goes_on() -> bool:
         return await due() > 0
 
-    _let_it_be(scene.clock_file, midnight + SPREAD)
+    _let_it_be(scene.clock_file, scene.midnight + SPREAD)
     began, due_before = monotonic(), await due()
     if due_before < accounts:
         raise NotMeasured(f"{due_before} accounts are due at midnight of {accounts}")
