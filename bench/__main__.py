@@ -20,7 +20,7 @@ from pathlib import Path
 from bench.figures import Figure, Measured, NotMeasured, figures_of
 from bench.plot import svg
 from bench.progress import tell
-from bench.scenarios import SCENARIOS, Scenario, choose
+from bench.scenarios import LONG, SCENARIOS, Scenario, choose
 from bench.sizes import FULL, QUICK, Size
 from bench.table import json_line, table
 from deploy.local.kafka_jars import fetch_jars, find_java
@@ -35,6 +35,8 @@ async def _measure(scenarios: Mapping[str, Scenario], engine: str, size: Size) -
     runs: list[Measured] = []
     for number in range(1, size.runs + 1):
         for name, scenario in scenarios.items():
+            if number > 1 and name in LONG:
+                continue
             tell(f"run {number} of {size.runs} on {engine}: {name}")
             runs.append(await scenario(engine, size))
     return figures_of(runs)

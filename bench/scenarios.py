@@ -28,6 +28,9 @@ SCENARIOS: Mapping[str, Scenario] = {
 ONLY_WHEN_NAMED = frozenset({"million", "pressure", "two_ingests", "ingest_profile", "endurance"})
 """They answer a question of their own, and take their time for it."""
 
+LONG = frozenset({"million", "endurance"})
+"""They run once in a full run too."""
+
 NOT_IN_A_QUICK_RUN = frozenset({"waves"})
 """They take long however little comes: health lets a backfill wait."""
 
