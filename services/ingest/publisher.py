@@ -81,10 +81,10 @@ class Publisher:
         if not outcome.rejected:  # nearly always; gathering would make a task of it
             await self._log.append(Topic.TELEMETRY, _records(outcome.accepted))
             return
-        appends = [self._log.append(Topic.TELEMETRY_DLQ, _all_letters(outcome, arrival))]
+        appends = [(Topic.TELEMETRY_DLQ, _all_letters(outcome, arrival))]
         if outcome.accepted:
-            appends.append(self._log.append(Topic.TELEMETRY, _records(outcome.accepted)))
-        await asyncio.gather(*appends)
+            appends.append((Topic.TELEMETRY, _records(outcome.accepted)))
+        await asyncio.gather(*(self._log.append(topic, records) for topic, records in appends))
 
     async def _append_little_by_little(self, outcome: Outcome, arrival: Arrival) -> None:
         for begin in range(0, len(outcome.accepted), HISTORY_AT_ONCE):

@@ -85,7 +85,6 @@ def shown_before_the_body(headers: Mapping[bytes, bytes], query: bytes) -> str |
     return None
 
 
-@lru_cache(maxsize=REMEMBERED)
 def _user_name(credentials: bytes) -> str:
     """Of Basic; empty when there is none."""
     try:

@@ -34,7 +34,7 @@ from libs.common.event_log_kafka.access import KafkaAccess, brokers_of
 from libs.common.event_log_kafka.append import ROADS, Appender
 from libs.common.event_log_kafka.batch import BATCH_BYTES
 from libs.common.event_log_kafka.client import AGAIN_SECONDS, REQUEST_SECONDS, NotYet
-from libs.common.event_log_kafka.lane import Road
+from libs.common.event_log_kafka.lane import Road, Waiting
 from libs.common.event_log_kafka.produce import Place
 from libs.common.event_log_kafka.topics import create_topics
 from libs.common.event_log_open import event_log
@@ -255,7 +255,7 @@ async def test_what_cannot_be_packed_takes_nothing_with_it_that_waits_behind(eng
 async def test_a_connection_that_broke_is_made_again_and_nobody_hears_of_it(engine: KafkaEngine) -> None:
     log = await engine.client()
     await log.append(TOPIC, [Record(b"", b"before")], partition=0)
-    for client in log._appender._clients.values():  # type: ignore[attr-defined]
+    for client in log._appenders[TOPIC]._clients.values():  # type: ignore[attr-defined]
         for connection in client._client._conns.values():
             connection._writer.transport.abort()
     before = await log.ends([TOPIC])
@@ -275,6 +275,50 @@ async def test_what_is_appended_waits_for_a_partition_to_get_its_leader(own_engi
     assert sum((await log.ends([Topic.TOUCHES_DLQ])).values()) == 1
 
 
+async def test_nothing_waits_for_what_is_gathered_for_another_topic(engine: KafkaEngine) -> None:
+    log = await engine.client()
+    record = [Record(b"", b"value")]
+    await asyncio.gather(*(log.append(topic, record, partition=0) for topic in (TOPIC, Topic.TELEMETRY_IMPORT)))
+
+    async def import_on() -> None:
+        while True:
+            await asyncio.gather(*(log.append(Topic.TELEMETRY_IMPORT, record, partition=n % 12) for n in range(50)))
+
+    importing = asyncio.create_task(import_on())
+    departures = log._appenders[TOPIC]._tempo  # type: ignore[attr-defined]
+    for _ in range(20):
+        await log.append(TOPIC, record, partition=0)
+        assert departures.rest_seconds() == 0, "it is alone, and whatever history gathers is no matter of it"
+    importing.cancel()
+    await asyncio.wait([importing])
+
+
+async def test_whoever_waits_when_the_log_is_closed_is_told_at_once(engine: KafkaEngine) -> None:
+    appender = await like_the_usual(engine, Appender)
+    await appender.append([Record(b"", b"value")], 0)
+    waiting = asyncio.create_task(appender.append([Record(b"", b"value")], 0))
+    await asyncio.sleep(0)
+    appender._depart()  # and nothing of what it began has run yet
+    await appender.close()
+    done, _ = await asyncio.wait([waiting], timeout=1)
+    assert done
+    with pytest.raises(RetryLater, match="closed"):
+        await waiting
+
+
+async def like_the_usual(engine: KafkaEngine, kind: type[Appender]) -> Appender:
+    log = await engine.client()
+    return kind(
+        engine.name_of(TOPIC),
+        log._arguments,  # type: ignore[attr-defined]
+        "test",
+        roads=ROADS,
+        asking=log._client,  # type: ignore[attr-defined]
+        waiting=Waiting(),
+        append_seconds=APPEND_SECONDS,
+    )
+
+
 class OnePartitionRefused(Appender):
     """As by a broker that misses its replicas. One broker alone never does."""
 
@@ -285,15 +329,13 @@ class OnePartitionRefused(Appender):
 
 
 async def test_a_partition_that_takes_nothing_delays_no_other_of_its_road(engine: KafkaEngine) -> None:
-    usual = (await engine.client())._appender  # type: ignore[attr-defined]
-    appender = OnePartitionRefused(usual._arguments, "test", usual._asking, append_seconds=APPEND_SECONDS)
-    appender.start()
-    topic, records = engine.name_of(TOPIC), [Record(b"", b"value")]
-    await appender.append(topic, records, ROADS)
-    refused = asyncio.create_task(appender.append(topic, records, 0))
+    appender = await like_the_usual(engine, OnePartitionRefused)
+    records = [Record(b"", b"value")]
+    await appender.append(records, ROADS)
+    refused = asyncio.create_task(appender.append(records, 0))
     others = 0
     while not refused.done():
-        await appender.append(topic, records, ROADS)
+        await appender.append(records, ROADS)
         others += 1
     with pytest.raises(RetryLater, match="not now"):
         await refused
@@ -303,20 +345,18 @@ async def test_a_partition_that_takes_nothing_delays_no_other_of_its_road(engine
 
 async def test_who_leads_is_not_asked_of_a_broker_that_gave_no_answer(engine: KafkaEngine) -> None:
     """It would keep the question until what waits had to be given up, although others know."""
-    usual = (await engine.client())._appender  # type: ignore[attr-defined]
-    appender = Appender(usual._arguments, "test", usual._asking, append_seconds=APPEND_SECONDS)
-    appender.start()
-    topic, records = engine.name_of(TOPIC), [Record(b"", b"value")]
-    await appender.append(topic, records, 0)
+    appender = await like_the_usual(engine, Appender)
+    records = [Record(b"", b"value")]
+    await appender.append(records, 0)
     with socket.create_server(("127.0.0.1", 0)) as frozen:  # takes connections and says nothing
 
         async def meet(client: AIOKafkaClient) -> None:
             client.cluster._brokers[FROZEN] = BrokerMetadata(FROZEN, *frozen.getsockname(), None)
 
-        await usual._asking.ask(meet)
+        await appender._asking.ask(meet)
         for _ in range(8):  # of two brokers one is asked by chance
-            appender._lanes[topic, 0].road = Road(FROZEN, topic, 0)
-            await appender.append(topic, records, 0)
+            appender._lanes[0].road = Road(FROZEN, 0)
+            await appender.append(records, 0)
     await appender.close()
 
 

@@ -29,8 +29,8 @@ from libs.common.topics import partition_of
 logger = get_logger(__name__)
 
 ROADS = 6
-"""Of a topic to each broker, which stores what comes by one of them partition after partition, forcing each to disk
-where that is asked of it."""
+"""To each broker, which stores what comes by one of them partition after partition, forcing each to disk where that is
+asked of it."""
 TRIED_SECONDS = REQUEST_SECONDS
 """Before a parcel is given up that Kafka does not take for a reason that may pass."""
 RECORD_OVERHEAD_BYTES = 100
@@ -44,21 +44,35 @@ Wave = Sequence[tuple[Lane, Parcel]]
 
 
 class Appender:
-    """Takes records from many tasks. One wave at a time is on its way by each road to a broker, with one batch for each
-    partition of that road for which something waits.
+    """Takes records for one topic from many tasks. One wave at a time is on its way by each road to a broker, with one
+    batch for each partition of that road for which something waits. Topics share nothing but the bound on what waits,
+    so what is sent live waits for no import.
 
     Not idempotent on purpose: what is written twice by a retry is recognised by its event id.
     """
 
-    def __init__(self, arguments: Mapping[str, Any], name: str, asking: KafkaClient, append_seconds: float) -> None:
-        """``asking`` is for questions about who leads which partition."""
+    def __init__(
+        self,
+        topic: str,
+        arguments: Mapping[str, Any],
+        name: str,
+        *,
+        roads: int,
+        asking: KafkaClient,
+        waiting: Waiting,
+        append_seconds: float,
+    ) -> None:
+        """``topic`` by its name on the cluster; so many ``roads`` to each broker; ``asking`` is for questions about who
+        leads which partition."""
+        self._topic = topic
         self._arguments = arguments
         self._name = name
+        self._roads = roads
         self._asking = asking
-        self._deadline = Deadline(append_seconds)
-        self._lanes: dict[tuple[str, int], Lane] = {}
-        """By topic and partition."""
-        self._waiting = Waiting()
+        self._waiting = waiting
+        self._deadline = Deadline(append_seconds, "the event log did not take the records in time")
+        self._lanes: dict[int, Lane] = {}
+        """By partition."""
         self._departure: asyncio.TimerHandle | None = None
         self._tempo = Tempo()
         self._calls_since = 0
@@ -69,14 +83,10 @@ class Appender:
         """Roads that a wave is on."""
         self._silent: set[int] = set()
         """Brokers that gave no answer when they were last sent something."""
-        self._asked_about: set[str] = set()
+        self._is_asking = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
-
-    def start(self) -> None:
-        """To be called in the loop that will append."""
         self._loop = asyncio.get_running_loop()
+        self._closed = False
 
     async def close(self) -> None:
         """Give up what is waiting: its callers get RetryLater."""
@@ -90,31 +100,29 @@ class Appender:
             lane.give_up(RetryLater("the event log was closed"))
         await asyncio.gather(*(client.close() for client in self._clients.values()))
 
-    async def append(self, topic: str, records: Sequence[Record], partition: int | None) -> None:
+    async def append(self, records: Sequence[Record], partition: int | None) -> None:
         """Returns when all records are durable. Raises RetryLater when that takes too long, or at once when too much
         waits; InvalidEvent, with nothing appended, when one is too large."""
-        if self._closed or self._loop is None:
+        if self._closed:
             raise RetryLater("the event log is closed")
         call = Call(self._loop.create_future(), self._waiting)
-        _fill(call, topic, records, partition)
+        _fill(call, self._topic, records, partition)
         if not call.pieces:
             return
         if self._waiting.bytes > MAX_WAITING_BYTES:
             raise RetryLater("the event log has too much to store already")
-        self._enqueue(topic, call)
+        self._enqueue(call)
         try:
-            await self._deadline.wait(call.durable)
-        except TimeoutError as exc:
-            raise RetryLater("the event log did not take the records in time") from exc
+            await self._deadline.wait(call.outcome)
         finally:
             call.let_go()
 
-    def _enqueue(self, topic: str, call: Call) -> None:
+    def _enqueue(self, call: Call) -> None:
         self._calls_since += 1
         for piece in call.pieces.values():
-            lane = self._lanes.get((topic, piece.partition))
+            lane = self._lanes.get(piece.partition)
             if lane is None:
-                lane = self._lanes[topic, piece.partition] = Lane(Place(topic, piece.partition))
+                lane = self._lanes[piece.partition] = Lane(Place(self._topic, piece.partition))
             lane.add(piece)
             if lane.road not in self._busy:  # else it goes with the wave after the one that is on its way
                 self._depart_soon()
@@ -123,7 +131,7 @@ class Appender:
 
     def _depart_soon(self) -> None:
         if self._departure is None and not self._closed:
-            self._departure = asyncio.get_running_loop().call_later(self._tempo.rest_seconds(), self._depart)
+            self._departure = self._loop.call_later(self._tempo.rest_seconds(), self._depart)
 
     def _depart(self) -> None:
         """Send a wave by each road that is free and for which something waits."""
@@ -133,7 +141,7 @@ class Appender:
             if not lane.is_ready or lane.road in self._busy:
                 continue
             if lane.road is None:
-                self._ask_who_leads(lane.place.topic)
+                self._ask_who_leads()
             elif (parcel := self._packed(lane)) is not None:
                 waves[lane.road].append((lane, parcel))
         if waves:
@@ -159,11 +167,6 @@ class Appender:
                 answers = await self._answers(road, {lane.place: parcel.data for lane, parcel in wave})
             for lane, parcel in wave:
                 self._told(lane, parcel, answers[lane.place])
-        except asyncio.CancelledError:
-            for lane, parcel in wave:
-                lane.arrived()
-                parcel.fail(RetryLater("the event log was closed"))
-            raise
         finally:
             self._busy.discard(road)
             self._depart_soon()
@@ -191,7 +194,7 @@ class Appender:
             return
         lane.road = None
         lane.rests = True
-        asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._go_on, lane)
+        self._loop.call_later(AGAIN_SECONDS, self._go_on, lane)
         if isinstance(why_not, NotYet) and monotonic() - parcel.packed_at < TRIED_SECONDS:
             lane.came_back(parcel)
         else:
@@ -205,23 +208,23 @@ class Appender:
 
     # --- leaders ---
 
-    def _ask_who_leads(self, topic: str) -> None:
-        if topic not in self._asked_about:
-            self._asked_about.add(topic)
-            self._begin(self._find_leaders(topic))
+    def _ask_who_leads(self) -> None:
+        if not self._is_asking:
+            self._is_asking = True
+            self._begin(self._find_leaders())
 
-    async def _find_leaders(self, topic: str) -> None:
+    async def _find_leaders(self) -> None:
         """For what waits. When they cannot be found in time it is given up; so no broker is asked that is silent, as
         the one may be whose partitions need another leader."""
 
         def lost() -> Sequence[Lane]:
-            return [lane for lane in self._lanes.values() if lane.place.topic == topic and lane.road is None]
+            return [lane for lane in self._lanes.values() if lane.road is None]
 
         async def look(client: AIOKafkaClient) -> None:
-            known = (await describe(client, [topic], self._silent)).topics.get(topic)
+            known = (await describe(client, [self._topic], self._silent)).topics.get(self._topic)
             for lane in lost():
                 leader = known.leaders.get(lane.place.partition) if known else None
-                lane.road = None if leader is None else Road(leader, topic, lane.place.partition % ROADS)
+                lane.road = None if leader is None else Road(leader, lane.place.partition % self._roads)
             self._depart_soon()
             if still_lost := lost():
                 raise NotYet(f"has nobody who leads {still_lost[0].place}")
@@ -231,13 +234,13 @@ class Appender:
         except Exception as exc:
             for lane in lost():
                 lane.give_up(RetryLater(str(exc)))
-            logger.warning("append_failed", topic=topic, detail=str(exc))
+            logger.warning("append_failed", topic=self._topic, detail=str(exc))
         finally:
-            self._asked_about.discard(topic)
+            self._is_asking = False
             self._depart_soon()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import NamedTuple
 
+from libs.common.deadline import Outcome, tell
 from libs.common.errors import RetryLater
 from libs.common.event_log import Record
 from libs.common.event_log_kafka.batch import Batch
@@ -16,16 +16,14 @@ from libs.common.event_log_kafka.produce import Place
 
 
 class Road(NamedTuple):
-    """A connection to a broker, which answers what comes by it one after the other: so each topic has its own, and
-    what is sent live waits for no import."""
+    """A connection to a broker, which answers what comes by it one after the other."""
 
     broker: int
-    topic: str
     number: int
 
 
 class Waiting:
-    """What all lanes hold together that is in no batch yet."""
+    """What all lanes of all topics hold together that is in no batch yet."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -34,8 +32,8 @@ class Waiting:
 class Call:
     """One append. It is durable when all of its pieces are; after a failure nothing more of it is sent."""
 
-    def __init__(self, durable: asyncio.Future[None], waiting: Waiting) -> None:
-        self.durable = durable
+    def __init__(self, outcome: Outcome, waiting: Waiting) -> None:
+        self.outcome = outcome
         self.waiting = waiting
         self.pieces: dict[int, Piece] = {}
         """By partition, those that are not durable yet."""
@@ -43,16 +41,11 @@ class Call:
     @property
     def is_over(self) -> bool:
         """Durable, failed, or nobody waits for it any more."""
-        return self.durable.done()
-
-    def fail(self, why: Exception) -> None:
-        if not self.is_over:
-            self.durable.set_exception(why)
-            self.durable.exception()  # whoever asked may be gone
+        return self.outcome.done()
 
     def let_go(self) -> None:
         """Nobody waits for it any more. What is not durable is kept no longer, however long a wave before it hangs."""
-        self.durable.cancel()  # no effect when it is durable
+        self.outcome.cancel()  # no effect when there is one
         for piece in self.pieces.values():
             piece.records.clear()
             piece.waits_no_longer()
@@ -89,12 +82,12 @@ class Parcel:
             if piece.packed == len(piece.records):  # else the rest is for the next batch
                 call = piece.call
                 del call.pieces[piece.partition]
-                if not call.pieces and not call.is_over:
-                    call.durable.set_result(None)
+                if not call.pieces:
+                    tell(call.outcome)
 
-    def fail(self, why: Exception) -> None:
+    def fail(self, why: RetryLater) -> None:
         for piece in self.pieces:
-            piece.call.fail(why)
+            tell(piece.call.outcome, why)
 
 
 class Lane:
@@ -108,11 +101,11 @@ class Lane:
         """After a refusal, for a moment: nothing is sent, and nobody asked who leads."""
         self._pieces: deque[Piece] = deque()
         self._again: Parcel | None = None
-        self._is_under_way = False
+        self._under_way: Parcel | None = None
 
     @property
     def is_ready(self) -> bool:
-        return not self._is_under_way and not self.rests and bool(self._pieces or self._again)
+        return self._under_way is None and not self.rests and bool(self._pieces or self._again)
 
     def add(self, piece: Piece) -> None:
         self._pieces.append(piece)
@@ -123,27 +116,27 @@ class Lane:
 
         Raises what packing raised; then the calls with something in that parcel have failed, and the others still wait.
         """
-        parcel, self._again = self._again or self._pack(), None
-        self._is_under_way = parcel is not None
-        return parcel
+        self._under_way, self._again = self._again or self._pack(), None
+        return self._under_way
 
     def arrived(self) -> None:
         """What was on its way has met its end, good or bad."""
-        self._is_under_way = False
+        self._under_way = None
 
     def came_back(self, parcel: Parcel) -> None:
         """To be sent again, before anything else of this partition."""
         self._again = parcel
-        self._is_under_way = False
+        self._under_way = None
 
-    def give_up(self, why: Exception) -> None:
-        """All that waits."""
-        if self._again is not None:
-            self._again.fail(why)
+    def give_up(self, why: RetryLater) -> None:
+        """All that waits, and what is on its way."""
+        for parcel in (self._under_way, self._again):
+            if parcel is not None:
+                parcel.fail(why)
         for piece in self._pieces:
-            piece.call.fail(why)
+            tell(piece.call.outcome, why)
             piece.waits_no_longer()
-        self._again = None
+        self._under_way = self._again = None
         self._pieces.clear()
 
     def _pack(self) -> Parcel | None:
@@ -162,7 +155,7 @@ class Lane:
             return Parcel(batch.packed(), batch.count, packed) if packed else None
         except Exception as exc:
             for piece in packed:
-                piece.call.fail(RetryLater(f"records for {self.place} cannot be packed: {exc!r}"))
+                tell(piece.call.outcome, RetryLater(f"records for {self.place} cannot be packed: {exc!r}"))
             raise
 
 

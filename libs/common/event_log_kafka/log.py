@@ -6,6 +6,7 @@ engine (docs/adr/0010); Kafka's consumer groups only show its own tools how far 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
@@ -14,9 +15,10 @@ from functools import partial
 from libs.common.errors import NotStarted, RetryLater
 from libs.common.event_log import APPEND_SECONDS, Record, StartAt, TopicPartition
 from libs.common.event_log_kafka.access import KafkaAccess
-from libs.common.event_log_kafka.append import Appender
+from libs.common.event_log_kafka.append import ROADS, Appender
 from libs.common.event_log_kafka.client import KafkaClient
 from libs.common.event_log_kafka.commits import Commits
+from libs.common.event_log_kafka.lane import Waiting
 from libs.common.event_log_kafka.places import Places
 from libs.common.event_log_kafka.seal import is_sealed
 from libs.common.event_log_kafka.subscription import KafkaSubscription, make_consumer
@@ -24,13 +26,15 @@ from libs.common.ownership import LockSession
 from libs.common.sharing import Sharing
 from libs.common.topics import Topic
 
+ROADS_OF_WHAT_CAN_WAIT = 1
+"""To each broker; more are connections for little."""
 DOUBT_SECONDS = 15.0
 """Before a refusal ends a process that was let in before."""
 
 
 class KafkaEventLog:
-    """One process's access to the log: a client that asks, one for each road to a broker, which write, and a consumer
-    for each subscription.
+    """One process's access to the log: a client that asks, one for each road of a topic to a broker, which write,
+    and a consumer for each subscription.
 
     Retention is the topics' own (``kizashi log create``): Kafka drops what is old whether it was read or not.
     Raises NotStarted when the address or the access is no good.
@@ -42,7 +46,10 @@ class KafkaEventLog:
         self._arguments = access.client_arguments(url)
         self._client = KafkaClient(self._arguments, f"{name} log", DOUBT_SECONDS)
         self._places = Places(self._client, access)
-        self._appender = Appender(self._arguments, f"{name} log writer", self._client, append_seconds)
+        self._append_seconds = append_seconds
+        self._appenders: dict[Topic, Appender] = {}
+        """Of the topics that this process has written to."""
+        self._waiting = Waiting()
         self._opened = False
 
     async def open(self) -> None:
@@ -52,11 +59,10 @@ class KafkaEventLog:
                 "The event log on this Kafka was moved away; set KIZASHI_LOG_URL to where it is now (kizashi log move "
                 "brings it back)."
             )
-        self._appender.start()
         self._opened = True
 
     async def close(self) -> None:
-        await self._appender.close()
+        await asyncio.gather(*(appender.close() for appender in self._appenders.values()))
         await self._client.close()
 
     async def identity(self, topic: Topic) -> str:
@@ -66,7 +72,22 @@ class KafkaEventLog:
 
     async def append(self, topic: Topic, records: Sequence[Record], partition: int | None = None) -> None:
         self._check_open()
-        await self._appender.append(self._access.name_of(topic), records, partition)
+        appender = self._appenders.get(topic)
+        if appender is None:
+            appender = self._appenders[topic] = self._appender_of(topic)
+        await appender.append(records, partition)
+
+    def _appender_of(self, topic: Topic) -> Appender:
+        can_wait = topic.is_history or topic.dead_letters is topic
+        return Appender(
+            self._access.name_of(topic),
+            self._arguments,
+            f"{self._name} log writer",
+            roads=ROADS_OF_WHAT_CAN_WAIT if can_wait else ROADS,
+            asking=self._client,
+            waiting=self._waiting,
+            append_seconds=self._append_seconds,
+        )
 
     async def ends(self, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
         self._check_open()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
 import asyncpg
 
-from libs.common.deadline import Deadline
+from libs.common.deadline import Deadline, Outcome, tell
 from libs.common.errors import RetryLater
 from libs.common.event_log_metrics import append_seconds, appended
 from libs.common.event_log_postgres.session import LogSession
@@ -35,13 +36,14 @@ class Row(NamedTuple):
     size: int
 
 
-class _Waiting(NamedTuple):
-    """Part of a call that fits into one transaction; its ``rows`` are gone as soon as nobody waits for them any more.
-    The call is ``durable`` with the last of its parts, and with a failure of one no other is stored."""
+@dataclass(slots=True, eq=False)
+class _Part:
+    """Of a call, as much as fits into one transaction. The call is durable with the last of its parts, and with a
+    failure of one no other is stored. ``size`` is what it counts for among what waits."""
 
     rows: list[Row]
     size: int
-    durable: asyncio.Future[None]
+    outcome: Outcome
     is_last: bool
 
 
@@ -50,8 +52,8 @@ class Appender:
 
     def __init__(self, session: LogSession, append_seconds: float) -> None:
         self._session = session
-        self._deadline = Deadline(append_seconds)
-        self._queue: deque[_Waiting] = deque()
+        self._deadline = Deadline(append_seconds, "the event log did not take the records in time")
+        self._queue: deque[_Part] = deque()
         self._waiting_bytes = 0
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -66,37 +68,42 @@ class Appender:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-        for waiting in self._queue:
-            _fail(waiting, RetryLater("the event log was closed"))
+        for part in self._queue:
+            tell(part.outcome, RetryLater("the event log was closed"))
         self._queue.clear()
         self._session.close()
 
     async def append(self, rows: Sequence[Row]) -> None:
         """Returns when all rows are durable. Raises RetryLater when that takes too long, or at once when too much
-        waits."""
+        waits. Whoever calls with many transactions' worth lets all others wait for it."""
         if not rows:
             return
-        chunks = _chunks(rows)
+        parts = self._enqueue(_chunks(rows))
         try:
-            await self._deadline.wait(self._enqueue(chunks))
-        except TimeoutError as exc:
-            raise RetryLater("the event log did not take the records in time") from exc
+            await self._deadline.wait(parts[-1].outcome)
         finally:
-            for chunk in chunks:
-                chunk.clear()  # else one that is given up is kept as long as a transaction before it hangs
+            for part in parts:  # one that is given up would be kept as long as a transaction before it hangs
+                self._let_go(part)
 
-    def _enqueue(self, chunks: Sequence[list[Row]]) -> asyncio.Future[None]:
+    def _enqueue(self, chunks: Sequence[list[Row]]) -> list[_Part]:
         if self._task is None or self._task.done():
             raise RetryLater("the event log is not open")
         if self._waiting_bytes > MAX_WAITING_BYTES:
             raise RetryLater("the event log has too much to store already")
-        durable: asyncio.Future[None] = self._task.get_loop().create_future()
-        for chunk in chunks:
-            waiting = _Waiting(chunk, _size(chunk), durable, is_last=chunk is chunks[-1])
-            self._queue.append(waiting)
-            self._waiting_bytes += waiting.size
+        outcome: Outcome = self._task.get_loop().create_future()
+        parts = [_Part(chunk, _size(chunk), outcome, is_last=chunk is chunks[-1]) for chunk in chunks]
+        self._queue += parts
+        self._waiting_bytes += sum(part.size for part in parts)
         self._news.set()
-        return durable
+        return parts
+
+    def _let_go(self, part: _Part) -> None:
+        self._waits_no_longer(part)
+        part.rows.clear()
+
+    def _waits_no_longer(self, part: _Part) -> None:
+        self._waiting_bytes -= part.size
+        part.size = 0
 
     async def _run(self) -> None:
         while True:
@@ -107,23 +114,21 @@ class Appender:
                 continue
             try:
                 with append_seconds.time():
-                    await self._store([row for waiting in gathered for row in waiting.rows])
+                    await self._store([row for part in gathered for row in part.rows])
             except asyncio.CancelledError:
-                for waiting in gathered:
-                    _fail(waiting, RetryLater("the event log was closed"))
+                _tell_all(gathered, RetryLater("the event log was closed"))
                 raise
+            except RetryLater as exc:
+                _tell_all(gathered, RetryLater(str(exc)))  # without the frames that hold the rows
             except Exception as exc:
-                for waiting in gathered:
-                    _fail(waiting, exc)
+                _tell_all(gathered, exc)
             else:
-                appended.inc(sum(len(waiting.rows) for waiting in gathered))
-                for waiting in gathered:
-                    if waiting.is_last and not waiting.durable.done():
-                        waiting.durable.set_result(None)
+                appended.inc(sum(len(part.rows) for part in gathered))
+                _tell_all([part for part in gathered if part.is_last])
 
-    def _gather(self) -> list[_Waiting]:
+    def _gather(self) -> list[_Part]:
         """The oldest that fit into one transaction, without those whose caller has gone."""
-        gathered: list[_Waiting] = []
+        gathered: list[_Part] = []
         rows = size = 0
         while self._queue:
             first = self._queue[0]
@@ -132,11 +137,11 @@ class Appender:
             ):
                 break
             self._queue.popleft()
-            self._waiting_bytes -= first.size
-            if not first.durable.done():
+            if not first.outcome.done():
                 gathered.append(first)
                 rows += len(first.rows)
                 size += first.size
+            self._waits_no_longer(first)
         return gathered
 
     async def _store(self, rows: list[Row]) -> None:
@@ -178,6 +183,6 @@ def _size(rows: Sequence[Row]) -> int:
     return sum(row.size + ROW_OVERHEAD_BYTES for row in rows)
 
 
-def _fail(waiting: _Waiting, why: Exception) -> None:
-    if not waiting.durable.done():
-        waiting.durable.set_exception(why)
+def _tell_all(parts: Iterable[_Part], why_not: Exception | None = None) -> None:
+    for part in parts:
+        tell(part.outcome, why_not)
