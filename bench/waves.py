@@ -127,8 +127,9 @@ async def _watched(goes_on: Callable[[], Awaitable[bool]]) -> AsyncIterator[_Wav
 
 async def run(stage_engine: str, size: Size) -> Measured:
     async with _scene(stage_engine, size.wave_seconds) as scene:
+        history = await _history(scene, size.backfill_events)
         alone = await scene.alone()
-        in_backfill = await _during_a_backfill(scene, size.backfill_events)
+        in_backfill = await _during_a_backfill(scene, history)
         at_midnight, scored_per_s = await _during_midnight(scene, size.wave_accounts)
     return {
         **_latencies("", alone),
@@ -141,8 +142,9 @@ async def run(stage_engine: str, size: Size) -> Measured:
 async def run_million(stage_engine: str, _size: Size) -> Measured:
     """A backfill that takes a while."""
     async with _scene(stage_engine, MILLION_SECONDS) as scene:
+        history = await _history(scene, MILLION)
         alone = await scene.alone()
-        in_backfill = await _during_a_backfill(scene, MILLION)
+        in_backfill = await _during_a_backfill(scene, history)
     return {**_latencies("", alone), **_during("backfill", in_backfill, alone)}
 
 
@@ -186,12 +188,23 @@ def _let_it_be(clock_file: Path, moment: datetime) -> None:
 # --- the backfill ---
 
 
-async def _during_a_backfill(scene: Scene, events: int) -> News:
-    here = scene.here
-    file = here.stage.folder / "history.jsonl"
+@dataclass(frozen=True)
+class _History:
+    file: Path
+    events: int
+
+
+async def _history(scene: Scene, events: int) -> _History:
+    """To be made before there is any load: a product does not stop for its backfill to begin."""
+    file = scene.here.stage.folder / "history.jsonl"
     await asyncio.to_thread(write_history, file, scene.customer, events)
-    tell(f"news during a backfill of {events} events")
-    importing = asyncio.create_task(import_history(here.stage, here.url("ingest"), file), name="import")
+    return _History(file, events)
+
+
+async def _during_a_backfill(scene: Scene, history: _History) -> News:
+    tell(f"news during a backfill of {history.events} events")
+    here = scene.here
+    importing = asyncio.create_task(import_history(here.stage, here.url("ingest"), history.file), name="import")
 
     async def goes_on() -> bool:
         return not importing.done() or bool(
@@ -206,7 +219,7 @@ async def _during_a_backfill(scene: Scene, events: int) -> News:
         await importing
     finally:
         importing.cancel()
-    scene.customer.accepted += events
+    scene.customer.accepted += history.events
     await here.until_scored(scene.customer.accepted, READY_SECONDS)
     await _check_that_nobody_was_told(scene)
     return took

@@ -27,10 +27,8 @@ from services.ingest.quotas import OverQuota
 from services.ingest.recent import Recent
 from services.ingest.write_keys import KeyOwner, WriteKeys, shown_as_bearer, shown_before_the_body
 
-EVENTS_AT_ONCE = 200
-"""Decided about before others have a turn: some milliseconds, which a single call beside a large batch waits."""
-HISTORY_AT_ONCE = 50
-"""The same of history, which can wait."""
+EVENTS_AT_ONCE = 50
+"""Decided about before others have a turn: half a millisecond, which a single call beside a batch waits."""
 NOT_LET_IN = (401, 403)
 LISTED_ERRORS = 100
 """Rejected events that an answer names; the rest it counts."""
@@ -157,11 +155,10 @@ class Collector:
             wall_now=wall,
             fresh_id=lambda: time_ordered_id(wall),
         )
-        at_once = HISTORY_AT_ONCE if historical else EVENTS_AT_ONCE
-        if len(document.events) <= at_once:
+        if len(document.events) <= EVENTS_AT_ONCE:
             outcome = accept(document, arrival, self.limits, self.names)
         else:
-            for step in accept_in_steps(document, arrival, self.limits, self.names, at_once):
+            for step in accept_in_steps(document, arrival, self.limits, self.names, EVENTS_AT_ONCE):
                 outcome = step
                 await asyncio.sleep(0)
         if strict and not document.single and outcome.rejected:

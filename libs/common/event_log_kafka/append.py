@@ -75,7 +75,7 @@ class Appender:
         """By partition."""
         self._departure: asyncio.TimerHandle | None = None
         self._tempo = Tempo()
-        self._calls_since = 0
+        self._calls_since = self._records_since = 0
         """The last departure."""
         self._clients: dict[Road, KafkaClient] = {}
         """One for each, so that hanging up on a broker that hangs cuts off no other."""
@@ -112,13 +112,14 @@ class Appender:
         if self._waiting.bytes > MAX_WAITING_BYTES:
             raise RetryLater("the event log has too much to store already")
         self._enqueue(call)
+        self._calls_since += 1
+        self._records_since += len(records)
         try:
             await self._deadline.wait(call.outcome)
         finally:
             call.let_go()
 
     def _enqueue(self, call: Call) -> None:
-        self._calls_since += 1
         for piece in call.pieces.values():
             lane = self._lanes.get(piece.partition)
             if lane is None:
@@ -145,8 +146,8 @@ class Appender:
             elif (parcel := self._packed(lane)) is not None:
                 waves[lane.road].append((lane, parcel))
         if waves:
-            self._tempo.departed(self._calls_since)
-            self._calls_since = 0
+            self._tempo.departed(self._calls_since, self._records_since)
+            self._calls_since = self._records_since = 0
         for road, wave in waves.items():
             self._busy.add(road)
             self._begin(self._send(road, wave))
