@@ -14,8 +14,8 @@ MUCH = 2_000
 
 class Tempo:
     """Few large waves cost much less than many small ones, but what is appended waits longer for them. So after a call
-    alone, and after a wave that carried much, which has paid for itself, the next goes at once; and the more small calls
-    shared one, the longer the next has to gather."""
+    alone the next goes at once, as it does after a wave that carried much, which has paid for itself; and the more
+    small calls shared one, the longer the next has to gather."""
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self._now = now
