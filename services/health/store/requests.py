@@ -44,8 +44,9 @@ async def take(connection: AsyncConnection, lane: Lane, most: int) -> list[Reque
     """Take the oldest requests of a lane that nobody else is taking. They are gone if the transaction commits."""
     rows = await connection.execute(
         text(
-            "DELETE FROM request WHERE id IN "
-            "(SELECT id FROM request WHERE lane = :lane ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED) "
+            # As an array they are looked for once, whatever the planner takes the length of the queue to be.
+            "DELETE FROM request WHERE id = ANY (ARRAY"
+            "(SELECT id FROM request WHERE lane = :lane ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED)) "
             "RETURNING workspace_id, kind, user_key, target, day, lane, until, since"
         ),
         {"lane": lane, "most": most},
