@@ -1,7 +1,8 @@
 """The roll-up of facts into accounts: again, from the facts, for exactly the users and days that dirty rows name.
 
 Three layers: account_usage keeps users apart, account_day and account_people add them up, so that a score of a large
-account does not read its users. Called by the score worker, which holds the account's schedule row.
+account does not read its users. Called by the score worker, which holds the account's schedule row. What OFFSET 0 is
+for, `identities` says.
 """
 
 from __future__ import annotations
@@ -74,13 +75,16 @@ async def _places(connection: AsyncConnection, named: dict[str, Any]) -> list[Us
     rows = await connection.execute(
         text(
             f"""
-            SELECT DISTINCT user_key, event_day, account_id FROM usage
-            WHERE workspace_id = :workspace AND user_key = ANY (CAST(:whole_users AS text[]))
-                AND account_id IN ('', :account)
+            SELECT found.* FROM unnest(CAST(:whole_users AS text[])) AS named (user_key) CROSS JOIN LATERAL (
+                SELECT DISTINCT u.user_key, u.event_day, u.account_id FROM usage u
+                WHERE u.workspace_id = :workspace AND u.user_key = named.user_key AND u.account_id IN ('', :account)
+            ) AS found
             UNION ALL
-            SELECT DISTINCT u.user_key, u.event_day, u.account_id FROM {_USER_DAYS} JOIN usage u
-                ON u.workspace_id = :workspace AND u.user_key = named.user_key AND u.event_day = named.day
-                AND u.account_id IN ('', :account)
+            SELECT found.* FROM {_USER_DAYS} CROSS JOIN LATERAL (
+                SELECT DISTINCT u.user_key, u.event_day, u.account_id FROM usage u
+                WHERE u.workspace_id = :workspace AND u.user_key = named.user_key AND u.event_day = named.day
+                    AND u.account_id IN ('', :account)
+            ) AS found
             """
         ),
         named,
@@ -102,15 +106,19 @@ async def _take_in(connection: AsyncConnection, key: AccountKey, ours: Sequence[
                     (workspace_id, account_id, event_day, user_key, source, message_id, event, at, properties)
                 SELECT :workspace, :account, o.event_day, o.user_key, o.source, o.message_id, o.event, o.at,
                     o.properties
-                FROM ours JOIN occurrence o ON o.workspace_id = :workspace AND o.user_key = ours.user_key
-                    AND o.event_day = ours.day AND o.account_id = ours.named
+                FROM ours CROSS JOIN LATERAL (
+                    SELECT * FROM occurrence WHERE workspace_id = :workspace AND user_key = ours.user_key
+                        AND event_day = ours.day AND account_id = ours.named OFFSET 0
+                ) AS o
             )
             INSERT INTO account_usage
                 (workspace_id, account_id, event_day, user_key, event, source, person, n, first_at, last_at)
             SELECT :workspace, :account, u.event_day, u.user_key, u.event, u.source, ours.person, sum(u.n),
                 min(u.first_at), max(u.last_at)
-            FROM ours JOIN usage u ON u.workspace_id = :workspace AND u.user_key = ours.user_key
-                AND u.event_day = ours.day AND u.account_id = ours.named
+            FROM ours CROSS JOIN LATERAL (
+                SELECT * FROM usage WHERE workspace_id = :workspace AND user_key = ours.user_key
+                    AND event_day = ours.day AND account_id = ours.named OFFSET 0
+            ) AS u
             GROUP BY u.event_day, u.user_key, u.event, u.source, ours.person
             """
         ),
@@ -171,7 +179,9 @@ async def _people_who_do_not_count(connection: AsyncConnection, named: dict[str,
             SELECT people.person, e.email FROM (
                 SELECT DISTINCT t.person FROM account_usage t
                 WHERE {_OF_ACCOUNT} AND {_ON_DAYS} AND t.person <> '{keys.NOBODY}'
-            ) AS people LEFT JOIN user_email e ON e.workspace_id = :workspace AND e.user_key = people.person
+            ) AS people LEFT JOIN LATERAL (
+                SELECT email FROM user_email WHERE workspace_id = :workspace AND user_key = people.person OFFSET 0
+            ) AS e ON true
             """
         ),
         named,
