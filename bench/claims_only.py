@@ -10,7 +10,7 @@ from pydantic import Field
 
 from libs.common.consumer import Consumer, handles
 from libs.common.db import AsyncConnection, Database, asyncpg_url
-from libs.common.ddl import consumer_tables_v1, consumer_tables_v2, roles_v1
+from libs.common.ddl import consumer_tables_v1, consumer_tables_v2, consumer_tables_v3, roles_v1
 from libs.common.event_log_open import event_log
 from libs.common.events import Event, TelemetryReceived
 from libs.common.migrate import LOGIN
@@ -38,6 +38,7 @@ async def make_schema(owner_url: str) -> None:
             *roles_v1(SCHEMA),
             *consumer_tables_v1(SCHEMA),
             *consumer_tables_v2(SCHEMA),
+            *consumer_tables_v3(SCHEMA),
             f"GRANT kizashi_{SCHEMA}_worker TO {LOGIN} WITH INHERIT FALSE",
         ]:
             await connection.execute(statement)

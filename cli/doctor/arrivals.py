@@ -86,9 +86,11 @@ async def _who_made_group_calls(
     async with as_role(url, reader_of("health"), "health") as database, database.transaction(workspaces) as connection:
         rows = await connection.execute(
             text(
-                "SELECT DISTINCT workspace_id, user_key "
+                # Each is looked up: without OFFSET the planner may read the calls of all users for it.
+                "SELECT workspace_id, user_key "
                 "FROM unnest(CAST(:workspaces AS bigint[]), CAST(:keys AS text[])) AS asked (workspace_id, user_key) "
-                "JOIN group_call USING (workspace_id, user_key)"
+                "WHERE EXISTS (SELECT FROM group_call g WHERE g.workspace_id = asked.workspace_id "
+                "AND g.user_key = asked.user_key OFFSET 0)"
             ),
             {"workspaces": list(numbers), "keys": list(keys)},
         )

@@ -123,3 +123,12 @@ def consumer_tables_v2(service: str) -> list[str]:
         f"GRANT UPDATE (next, lost) ON {service}.consumer_position TO {api}",
         f"GRANT SELECT, INSERT ON {service}.position_move TO {api}",
     ]
+
+
+def consumer_tables_v3(service: str) -> list[str]:
+    """Look-ups that what others have, or what waits for others, does not slow down: the rows of an outbox by place (see
+    outbox_window.py), and a workspace's dead letters, newest first (see dead_letters.py)."""
+    return [
+        f"CREATE INDEX ON {service}.outbox (topic, partition, id)",
+        f"CREATE INDEX ON {service}.dead_letter (workspace_id, died_at DESC, id)",
+    ]

@@ -17,6 +17,7 @@ from libs.common.event_log import EventLog, Record, TopicPartition
 from libs.common.events import Event, encode
 from libs.common.failpoints import failpoint
 from libs.common.observability import REGISTRY, Counter, Gauge, get_logger
+from libs.common.outbox_window import Floor, oldest
 from libs.common.ownership import LockSession, lock_number
 from libs.common.runtime import pause
 from libs.common.topics import Topic, partition_of
@@ -124,6 +125,7 @@ class Relay:
         self._held_back_until: dict[TopicPartition, float] = {}
         self._untaken_since: dict[TopicPartition, float] = {}
         self._unready_seconds = unready_seconds
+        self._floor = Floor()
 
     async def ready(self) -> str | None:
         """A readiness check: the log takes what we publish. Who does not publish has nothing to say."""
@@ -154,6 +156,7 @@ class Relay:
         while not stopping.is_set() and number not in await session.try_lock([number]):
             await pause(stopping, STANDBY_SECONDS)
         next_look = 0.0
+        self._floor = Floor()  # of this server: another may have taken its place, and numbers begin where that one was
         while not stopping.is_set() and session.alive:
             if monotonic() >= next_look:
                 await self._note_oldest()
@@ -191,22 +194,10 @@ class Relay:
     async def _window(self) -> Mapping[TopicPartition, Sequence[tuple[int, Record]]]:
         """The oldest rows by place, without the places that are under way or held back."""
         now = monotonic()
-        busy = [*self._under_way, *(place for place, until in self._held_back_until.items() if until > now)]
+        busy = {*self._under_way, *(place for place, until in self._held_back_until.items() if until > now)}
         async with self._database.transaction() as connection:
-            rows = await connection.execute(
-                text(
-                    "SELECT id, topic, partition, key, value, headers FROM ("
-                    "SELECT *, sum(octet_length(value)) OVER (ORDER BY id) - octet_length(value) AS before FROM ("
-                    "SELECT id, topic, partition, key, value, headers FROM outbox "
-                    "WHERE topic || '/' || partition <> ALL (CAST(:busy AS text[])) ORDER BY id LIMIT :records"
-                    ") AS oldest) AS sized WHERE before < :bytes ORDER BY id"
-                ),
-                {
-                    "busy": [f"{place.topic}/{place.partition}" for place in busy],
-                    "records": WINDOW_RECORDS,
-                    "bytes": WINDOW_BYTES,
-                },
-            )
+            rows = await oldest(connection, busy, records=WINDOW_RECORDS, size=WINDOW_BYTES, floor=self._floor.number)
+        self._floor.note([row.id for row in rows])
         window: dict[TopicPartition, list[tuple[int, Record]]] = defaultdict(list)
         for row in rows:
             place = TopicPartition(Topic(row.topic), row.partition)
@@ -232,8 +223,13 @@ class Relay:
 
     async def _note_oldest(self) -> None:
         async with self._database.transaction() as connection:
+            await self._floor.look(connection)
             age = await connection.execute(
-                text("SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox ORDER BY id LIMIT 1")
+                text(
+                    "SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox WHERE id >= :floor "
+                    "ORDER BY id LIMIT 1"
+                ),
+                {"floor": self._floor.number},
             )
         _oldest.labels(self._service).set(age.scalar_one_or_none() or 0)
 

@@ -27,9 +27,9 @@ class ApiKey(Key):
 
 _KEYS = (
     "SELECT k.public_id, k.name, k.scopes, k.created_at, k.expires_at, k.revoked_at, "
-    f"{STATE_OF_K} AS state, newer.public_id AS replaced_by "
-    "FROM access.api_key k LEFT JOIN access.api_key newer ON newer.replaces = k.public_id "
-    "WHERE k.workspace_id = :workspace"
+    f"{STATE_OF_K} AS state, "
+    "(SELECT newer.public_id FROM access.api_key newer WHERE newer.replaces = k.public_id) AS replaced_by "
+    "FROM access.api_key k WHERE k.workspace_id = :workspace"
 )
 _THE_KEY = "WHERE workspace_id = :workspace AND public_id = :id"
 

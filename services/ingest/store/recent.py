@@ -83,15 +83,17 @@ def _insert(table: str, columns: Mapping[str, str]) -> str:
     )
 
 
+# Each source's own rows are looked up, however many other sources there are, and named by where they lie: nobody else
+# writes meanwhile.
 _PRUNE = f"""
-DELETE FROM {{table}} AS old USING (
-    SELECT *, row_number() OVER (PARTITION BY workspace_id, source_id ORDER BY noted_at DESC, number DESC) AS place
-    FROM {{table}}
-    JOIN unnest(CAST(:workspaces AS bigint[]), CAST(:sources AS bigint[])) AS s (workspace_id, source_id)
-        USING (workspace_id, source_id)
-) AS ranked
-WHERE ranked.place > {KEPT} AND old.workspace_id = ranked.workspace_id AND old.source_id = ranked.source_id
-    AND old.number = ranked.number
+DELETE FROM {{table}} WHERE ctid = ANY (ARRAY(
+    SELECT old.ctid
+    FROM unnest(CAST(:workspaces AS bigint[]), CAST(:sources AS bigint[])) AS s (workspace_id, source_id)
+    CROSS JOIN LATERAL (
+        SELECT t.ctid FROM {{table}} AS t WHERE t.workspace_id = s.workspace_id AND t.source_id = s.source_id
+        ORDER BY t.noted_at DESC, t.number DESC OFFSET {KEPT}
+    ) AS old
+))
 """
 
 

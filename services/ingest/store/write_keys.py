@@ -55,9 +55,9 @@ async def owner_of_key(connection: AsyncConnection, secret_hash: bytes) -> KeyOw
 
 _KEYS = (
     "SELECT k.key_id, k.source_id, k.name, k.created_at, k.expires_at, k.revoked_at, k.events_per_s, k.origins, "
-    f"{STATE_OF_K} AS state, newer.key_id AS replaced_by "
-    "FROM write_key k LEFT JOIN write_key newer ON newer.replaces = k.key_id "
-    "WHERE k.workspace_id = :workspace AND k.source_id = :source"
+    f"{STATE_OF_K} AS state, "
+    "(SELECT newer.key_id FROM write_key newer WHERE newer.replaces = k.key_id) AS replaced_by "
+    "FROM write_key k WHERE k.workspace_id = :workspace AND k.source_id = :source"
 )
 _THE_KEY = "WHERE workspace_id = :workspace AND source_id = :source AND key_id = :id"
 

@@ -12,7 +12,7 @@ import asyncpg
 
 from libs.common.consumer import Consumer, Handling, handles
 from libs.common.db import AsyncConnection, Database, text
-from libs.common.ddl import consumer_tables_v1, consumer_tables_v2, roles_v1, tenant_policy_v1
+from libs.common.ddl import consumer_tables_v1, consumer_tables_v2, consumer_tables_v3, roles_v1, tenant_policy_v1
 from libs.common.errors import InvalidEvent
 from libs.common.event_log import EventLog, Record
 from libs.common.events import Event, TelemetryKind, TelemetryReceived, TouchCancelled, derived_id, encode
@@ -32,6 +32,7 @@ async def make_service(owner: asyncpg.Connection, name: str) -> None:
         *roles_v1(name),
         *consumer_tables_v1(name),
         *consumer_tables_v2(name),
+        *consumer_tables_v3(name),
         f"""CREATE TABLE {name}.effect (
             workspace_id bigint NOT NULL,
             event_id text NOT NULL,
