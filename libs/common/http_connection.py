@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from asyncio import Transport
 from asyncio.events import TimerHandle
+from functools import partial
 from typing import Any, NoReturn
 
 from httptools import HttpParserError, HttpParserUpgrade
@@ -25,7 +26,7 @@ from libs.common.http_refusals import (
     no_headers,
 )
 from libs.common.http_upgrade import head_without_offer, is_tunnel, parser_for
-from libs.common.http_writing import AtOnce
+from libs.common.http_writing import ANSWER_AT_ONCE, answer_at_once
 
 BODY_IS_HERE = "kizashi.body_is_here"
 """Stands in the scope of a request whose body had come before anybody asked for it, so that nobody needs to watch over
@@ -64,7 +65,7 @@ class HttpConnection(HttpToolsProtocol):
         """To be written when all requests in hand are answered."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(AtOnce(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -76,7 +77,6 @@ class HttpConnection(HttpToolsProtocol):
         """A client may end its own side and read on: what came whole is answered before the connection ends."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete or self._in_body:
-            self.transport.close()  # which writes what is still held back; the loop by itself would not
             return False
         if not self._refused:
             self._refused = True
@@ -140,6 +140,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._deadline is not None:
             self._forget_deadline()
         super().on_headers_complete()
+        self.scope[ANSWER_AT_ONCE] = partial(answer_at_once, self.cycle)  # type: ignore[literal-required]
         self._in_body = True  # not before: an address that cannot be read ends with its head
         self.headers = []  # for what a chunked body may bring after its end: that is no header, and nobody reads it
 

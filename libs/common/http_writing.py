@@ -1,41 +1,42 @@
-"""How answers leave a connection."""
+"""How a short answer leaves a connection."""
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, Transport
-from typing import Any
+from collections.abc import Callable, Sequence
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+ANSWER_AT_ONCE = "kizashi.answer_at_once"
+"""Stands in the scope of every request: an `AnswerAtOnce`."""
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Their names in lower case, their values without line ends, and the length of the body among them if there is one."""
+AnswerAtOnce = Callable[[int, Headers, bytes], bool]
+"""Takes a whole answer (status, headers, body); False when the client has not yet read what it was sent before, and the
+answer must go the usual way, which waits."""
 
 
-class AtOnce:
-    """A transport that writes all at once what one turn of the event loop has for it: the head and the body of an
-    answer come one after the other, and each write is a system call that wakes whoever waits for it."""
-
-    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._pieces: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        if not self._pieces:
-            self._loop.call_soon(self._flush)
-        self._pieces.append(data)
-
-    def write_eof(self) -> None:
-        self._flush()
-        self._transport.write_eof()
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def _flush(self) -> None:
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        if data and not self._transport.is_closing():
-            self._transport.write(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+def answer_at_once(cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> bool:
+    """What uvicorn makes of the two messages that ASGI has for an answer, in one piece: each is a system call that
+    wakes whoever waits for it, and together they cost a tenth of a short request."""
+    if cycle.disconnected:
+        return True
+    if cycle.flow.write_paused:
+        return False
+    closes = (b"connection", b"close") in headers
+    pieces = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        pieces += (name, b": ", value, b"\r\n")
+    if closes:
+        cycle.keep_alive = False
+    elif not cycle.keep_alive:
+        pieces.append(b"connection: close\r\n")
+    pieces += (b"\r\n", body)
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.transport.write(b"".join(pieces))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.common.asgi import count_answer, request_id_of, unforeseen
 from libs.common.http_connection import BODY_IS_HERE
+from libs.common.http_writing import ANSWER_AT_ONCE, AnswerAtOnce
 from libs.common.observability import REQUEST_ID
 from services.ingest.bodies import ClientLeft
 from services.ingest.collector import ALL_TAKEN
@@ -69,8 +70,10 @@ class HotPath:
             incoming = Incoming(self._meaning, headers, scope["query_string"], receive, BODY_IS_HERE in scope)
             status, answer_headers, body = await self._answer(incoming, scope)
             answer_headers += [*cors_headers(headers.get(b"origin")), (b"x-request-id", request_id)]
-            await send({"type": "http.response.start", "status": status, "headers": answer_headers})
-            await send({"type": "http.response.body", "body": body})
+            at_once: AnswerAtOnce | None = scope.get(ANSWER_AT_ONCE)
+            if at_once is None or not at_once(status, answer_headers, body):
+                await send({"type": "http.response.start", "status": status, "headers": answer_headers})
+                await send({"type": "http.response.body", "body": body})
         except ClientLeft:
             pass
         finally:
