@@ -21,9 +21,6 @@ logger = get_logger(__name__)
 
 _requests = Counter("kizashi_http_requests_total", "Answers given", ["method", "route", "status"], registry=REGISTRY)
 _seconds = Histogram("kizashi_http_request_seconds", "Time to the end of the answer", ["route"], registry=REGISTRY)
-# By their labels, remembered: finding one takes longer than counting.
-_requests_of = lru_cache(maxsize=1024)(_requests.labels)
-_seconds_of = lru_cache(maxsize=256)(_seconds.labels)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ids = Random()  # noqa: S311 - they tell requests apart; nobody gains by guessing one
 _SENSIBLE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -36,9 +33,16 @@ def request_id_of(sent: bytes) -> bytes:
 
 def count_answer(method: str, route: str, status: int, seconds: float) -> None:
     """``status`` 0: there was nobody to answer any more. A slash at the end of a route makes no other one of it."""
+    answers, times = _counted_by(method if method in _METHODS else "other", route, status)
+    answers.inc()
+    times.observe(seconds)
+
+
+@lru_cache(maxsize=1024)
+def _counted_by(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """Remembered: finding them takes longer than counting."""
     route = route.rstrip("/") or "/"
-    _requests_of(method if method in _METHODS else "other", route, str(status)).inc()
-    _seconds_of(route).observe(seconds)
+    return _requests.labels(method, route, str(status)), _seconds.labels(route)
 
 
 def unforeseen(path: str, exc: Exception) -> Response:

@@ -104,7 +104,7 @@ class Collector:
             raise NotNow("shutting_down", "This process is stopping; send this again.", 1)
         meaning, headers = incoming.meaning, incoming.headers
         shown = shown_before_the_body(headers, incoming.query)
-        sent.owner = owner = await self.keys.owner(shown) if shown else None
+        sent.owner = owner = (self.keys.known(shown) or await self.keys.owner(shown)) if shown else None
         if owner:
             self.admission.at_the_door(owner, headers, meaning.historical)
         with self.in_flight.request(owner.key_id if owner else "") as share:

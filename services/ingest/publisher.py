@@ -14,7 +14,7 @@ from libs.common.errors import RetryLater
 from libs.common.event_log import EventLog, Record
 from libs.common.events import TelemetryReceived, encode
 from libs.common.failpoints import failpoint
-from libs.common.observability import REGISTRY, Counter, Histogram, get_logger
+from libs.common.observability import REGISTRY, Counter, get_logger
 from libs.common.runtime import pause
 from libs.common.topics import Topic
 from services.ingest.domain.acceptance import Arrival, Outcome, Reject
@@ -38,7 +38,6 @@ _rules = Counter(
     "kizashi_ingest_account_rules_total", "Events by what named their account", ["rule"], registry=REGISTRY
 )
 _flags = Counter("kizashi_ingest_time_flags_total", "Events whose time was mended", ["flag"], registry=REGISTRY)
-_appends = Histogram("kizashi_ingest_append_seconds", "Time to an acknowledgement of the log", registry=REGISTRY)
 _failures = Counter("kizashi_ingest_append_failures_total", "Appends without acknowledgement", registry=REGISTRY)
 
 
@@ -60,7 +59,6 @@ class Publisher:
         sent again and readers recognise what they have."""
         if not (outcome.accepted or outcome.rejected):
             return
-        began = monotonic()
         try:
             if arrival.historical:
                 async with asyncio.timeout(self._deadline_seconds):
@@ -71,8 +69,6 @@ class Publisher:
             self._note_failure()
             logger.warning("append_failed", detail=str(exc) or "deadline")
             raise NotNow("log_unavailable", "The event log does not answer; send this again.", 5) from exc
-        finally:
-            _appends.observe(monotonic() - began)
         failpoint("ingest.appended")
         self._note_acknowledgement()
         _count(outcome, "import" if arrival.historical else "live")

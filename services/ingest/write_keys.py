@@ -73,8 +73,7 @@ def hash_of(key: str) -> bytes:
 
 def shown_before_the_body(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
     """The key in the headers or the address. It wins over the body's: some clients put a masked one there."""
-    scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() == b"basic" and (name := _user_name(credentials)):
+    if (authorization := headers.get(b"authorization")) and (name := _user_name(authorization)):
         return name
     # Jitsu's clients refuse a key that is not written as id:secret, so something may follow ours.
     if header := headers.get(b"x-write-key", b"").decode("latin-1").partition(":")[0].strip():
@@ -85,13 +84,24 @@ def shown_before_the_body(headers: Mapping[bytes, bytes], query: bytes) -> str |
     return None
 
 
-def _user_name(credentials: bytes) -> str:
+def _user_name(authorization: bytes) -> str:
     """Of Basic; empty when there is none."""
+    # Remembered only if it can be a key's: what strangers send may be long.
+    return _read_user_name(authorization) if len(authorization) > 2 * LONGEST else _known_user_name(authorization)
+
+
+def _read_user_name(authorization: bytes) -> str:
+    scheme, _, credentials = authorization.partition(b" ")
+    if scheme.lower() != b"basic":
+        return ""
     try:
         decoded = base64.b64decode(credentials.strip() + b"==").decode("utf-8", errors="replace")
     except binascii.Error:
         return ""
     return decoded.partition(":")[0].strip()
+
+
+_known_user_name = lru_cache(maxsize=REMEMBERED)(_read_user_name)
 
 
 def shown_as_bearer(headers: Mapping[bytes, bytes]) -> str | None:
@@ -125,6 +135,13 @@ class WriteKeys:
         self._now = now
         self._remembered: dict[bytes, _Remembered] = {}
         self._asking: dict[bytes, asyncio.Task[KeyOwner | None]] = {}
+
+    def known(self, key: str) -> KeyOwner | None:
+        """Its owner, if that is remembered well enough to ask nobody."""
+        known = self._remembered.get(hash_of(key)) if len(key) <= LONGEST else None
+        if known is None or known.owner is None or known.age() >= self._remember_seconds:
+            return None
+        return None if self._has_expired(known.owner) else known.owner
 
     async def owner(self, key: str | None) -> KeyOwner:
         """Raises Refused 401 for no key or an unknown one, RetryLater when nobody can tell."""
