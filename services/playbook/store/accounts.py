@@ -10,9 +10,12 @@ from libs.common.db import AsyncConnection, text
 from libs.common.events import AccountChanged, decode, encode
 from services.playbook.domain.accounts import Account
 from services.playbook.domain.runs import Finding
-from services.playbook.store.keys import GIVEN, Key, arrays, key_of
+from services.playbook.store.keys import GIVEN_ACCOUNTS, GIVEN_IN_ACCOUNT, Key, arrays, key_of, looked_up
 
-_ACCOUNT = "workspace_id, account_id, CAST(snapshot AS text) AS snapshot, last_green_version, last_active_version"
+_ACCOUNT = (
+    "account.workspace_id, account.account_id, CAST(snapshot AS text) AS snapshot, last_green_version, "
+    "last_active_version"
+)
 
 
 async def merge_accounts(connection: AsyncConnection, accounts: Collection[Account]) -> None:
@@ -49,8 +52,8 @@ async def lock_accounts(connection: AsyncConnection, keys: Collection[Key]) -> d
     """Those of the accounts that are known, locked until the transaction ends, in the order of ``merge_accounts``."""
     rows = await connection.execute(
         text(
-            f"SELECT {_ACCOUNT} FROM account JOIN {GIVEN} "
-            'ORDER BY workspace_id, account_id COLLATE "C" FOR UPDATE OF account'
+            f"SELECT {_ACCOUNT} FROM account JOIN {GIVEN_IN_ACCOUNT} "
+            'ORDER BY account.workspace_id, account.account_id COLLATE "C" FOR UPDATE OF account'
         ),
         arrays(keys),
     )
@@ -60,7 +63,7 @@ async def lock_accounts(connection: AsyncConnection, keys: Collection[Key]) -> d
 async def take_account(connection: AsyncConnection, key: Key) -> Account | None:
     """The account, locked; None while a decision about it is being made."""
     rows = await connection.execute(
-        text(f"SELECT {_ACCOUNT} FROM account JOIN {GIVEN} FOR UPDATE OF account SKIP LOCKED"), arrays([key])
+        text(f"SELECT {_ACCOUNT} FROM account JOIN {GIVEN_IN_ACCOUNT} FOR UPDATE OF account SKIP LOCKED"), arrays([key])
     )
     row = rows.one_or_none()
     return None if row is None else _account(row)
@@ -74,8 +77,8 @@ def _account(row: Any) -> Account:
 async def load_waiting(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, list[Finding]]:
     rows = await connection.execute(
         text(
-            "SELECT workspace_id, account_id, CAST(finding AS text) AS finding "
-            f"FROM waiting_finding JOIN {GIVEN} ORDER BY finding_id"
+            f"SELECT given.*, CAST(finding AS text) AS finding FROM waiting_finding JOIN {GIVEN_ACCOUNTS} "
+            f"ON {looked_up('waiting_finding', 'workspace_id', 'account_id')} ORDER BY finding_id"
         ),
         arrays(keys),
     )
@@ -101,8 +104,9 @@ async def keep_waiting(connection: AsyncConnection, findings: Sequence[Finding])
 async def stop_waiting(connection: AsyncConnection, findings: Sequence[Finding]) -> None:
     await connection.execute(
         text(
-            "DELETE FROM waiting_finding WHERE (workspace_id, account_id, finding_id) IN (SELECT * FROM "
-            "unnest(CAST(:workspaces AS bigint[]), CAST(:accounts AS text[]), CAST(:ids AS text[])))"
+            "DELETE FROM waiting_finding USING unnest(CAST(:workspaces AS bigint[]), CAST(:accounts AS text[]), "
+            "CAST(:ids AS text[])) AS given (workspace_id, account_id, finding_id) "
+            f"WHERE {looked_up('waiting_finding', 'workspace_id', 'account_id', 'finding_id')}"
         ),
         _findings(findings),
     )

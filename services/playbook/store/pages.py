@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from libs.common.db import AsyncConnection, text
+from services.playbook.store.keys import looked_up
 
 
 @dataclass(frozen=True)
@@ -72,20 +73,22 @@ async def runs_page(
     limit: int,
 ) -> Sequence[Any]:
     """Rows of ``run``; ``definition`` is decoded JSON."""
+    # For each set of conditions there is one index that has the page in one piece. "Or nothing was asked" in a
+    # condition fits none of them, and neither does every state at once.
+    asked = "AND playbook = :playbook " if playbook is not None else ""
+    asked += "AND account_id = :account " if account_id is not None else ""
+    asked += "AND (started_at, run_id) < (CAST(:at AS timestamptz), CAST(:run_id AS uuid)) " if after else ""
     rows = await connection.execute(
         text(
+            "SELECT found.* FROM unnest(CAST(:states AS text[])) AS given (state) CROSS JOIN LATERAL ("
             "SELECT run_id, account_id, playbook, definition, tier, state, step, next_step_at, started_at, ended_at, "
-            "outcome FROM run WHERE workspace_id = :workspace "
-            "AND (CAST(:state AS text) IS NULL OR state = :state) "
-            "AND (CAST(:playbook AS text) IS NULL OR playbook = :playbook) "
-            "AND (CAST(:account AS text) IS NULL OR account_id = :account) "
-            "AND (CAST(:at AS timestamptz) IS NULL "
-            "OR (started_at, run_id) < (CAST(:at AS timestamptz), CAST(:run_id AS uuid))) "
-            "ORDER BY started_at DESC, run_id DESC LIMIT :limit"
+            f"outcome FROM run WHERE workspace_id = :workspace AND run.state = given.state {asked}"
+            "ORDER BY started_at DESC, run_id DESC LIMIT :limit) AS found "
+            "ORDER BY found.started_at DESC, found.run_id DESC LIMIT :limit"
         ),
         {
             "workspace": workspace,
-            "state": state,
+            "states": ["open", "ended"] if state is None else [state],
             "playbook": playbook,
             "account": account_id,
             "at": after.started_at if after else None,
@@ -100,8 +103,9 @@ async def touches_of(connection: AsyncConnection, workspace: int, run_ids: Seque
     """Rows of ``touch``, by run in the order of their steps."""
     rows = await connection.execute(
         text(
-            "SELECT touch_id, run_id, step, channel, recipient, template, state, reason, requested_at, settled_at "
-            "FROM touch WHERE workspace_id = :workspace AND run_id = ANY (CAST(:runs AS uuid[])) "
+            "SELECT touch_id, touch.run_id, step, channel, recipient, template, state, reason, requested_at, "
+            "settled_at FROM unnest(CAST(:runs AS uuid[])) AS given (run_id) "
+            f"JOIN touch ON workspace_id = :workspace AND {looked_up('touch', 'run_id')} "
             "ORDER BY run_id, step, requested_at, touch_id"
         ),
         {"workspace": workspace, "runs": list(run_ids)},

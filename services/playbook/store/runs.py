@@ -12,7 +12,7 @@ from libs.common.db import AsyncConnection, text
 from libs.common.events import Band, Tier, decode, encode
 from services.playbook.definitions import Playbook
 from services.playbook.domain.runs import Finding, PastRun, Run
-from services.playbook.store.keys import GIVEN, GIVEN_ACCOUNTS, Key, arrays
+from services.playbook.store.keys import GIVEN_ACCOUNTS, Key, arrays, looked_up
 
 _OPEN_RUN = (
     "workspace_id, account_id, run_id, CAST(definition AS text) AS definition, tier, "
@@ -45,8 +45,9 @@ async def lock_open_runs(connection: AsyncConnection, keys: Collection[Key]) -> 
     """Open runs by account, locked until the transaction ends."""
     rows = await connection.execute(
         text(
-            f"SELECT {_OPEN_RUN} FROM run JOIN {GIVEN} WHERE state = 'open' "
-            "ORDER BY workspace_id, account_id, run_id FOR UPDATE OF run"
+            f"SELECT found.* FROM {GIVEN_ACCOUNTS} CROSS JOIN LATERAL (SELECT {_OPEN_RUN} FROM run "
+            "WHERE run.workspace_id = given.workspace_id AND run.account_id = given.account_id AND state = 'open' "
+            "ORDER BY run_id FOR UPDATE) AS found"
         ),
         arrays(keys),
     )
@@ -157,21 +158,21 @@ async def save_runs(connection: AsyncConnection, runs: Sequence[Run]) -> None:
         text(
             "UPDATE run SET step = given.step, next_step_at = given.next_step_at, ended_at = given.ended_at, "
             "outcome = given.outcome, state = CASE WHEN given.ended_at IS NULL THEN 'open' ELSE 'ended' END "
-            f"FROM {unnested} WHERE run.workspace_id = given.workspace_id AND run.run_id = given.run_id"
+            f"FROM {unnested} WHERE {looked_up('run', 'workspace_id', 'run_id')}"
         ),
         given,
     )
     await connection.execute(
         text(
             f"UPDATE schedule SET due_at = given.next_step_at FROM {unnested} "
-            "WHERE schedule.workspace_id = given.workspace_id AND schedule.run_id = given.run_id"
+            f"WHERE {looked_up('schedule', 'workspace_id', 'run_id')}"
         ),
         given,
     )
     await connection.execute(
         text(
-            "DELETE FROM schedule WHERE (workspace_id, run_id) IN "
-            f"(SELECT workspace_id, run_id FROM {unnested} WHERE ended_at IS NOT NULL)"
+            f"DELETE FROM schedule USING {unnested} "
+            f"WHERE {looked_up('schedule', 'workspace_id', 'run_id')} AND given.ended_at IS NOT NULL"
         ),
         given,
     )

@@ -8,6 +8,7 @@ from libs.common.db import AsyncConnection, text
 from libs.common.events import TouchCancelled, TouchRequested, derived_id
 from services.playbook.domain.runs import Ended
 from services.playbook.domain.touches import Settlement, TouchState
+from services.playbook.store.keys import looked_up
 
 
 async def insert_touches(connection: AsyncConnection, touches: Sequence[TouchRequested]) -> None:
@@ -42,15 +43,15 @@ async def cancel_unsent(connection: AsyncConnection, ended: Mapping[str, Ended])
     then its result replaces the cancellation."""
     rows = await connection.execute(
         text(
-            """
-            WITH unsent AS (
-                SELECT workspace_id, touch_id FROM touch
+            f"""
+            WITH locked AS (
+                SELECT touch.workspace_id, touch_id, state FROM touch
                 JOIN unnest(CAST(:workspaces AS bigint[]), CAST(:runs AS uuid[])) AS given (workspace_id, run_id)
-                     USING (workspace_id, run_id)
-                WHERE state = 'requested' ORDER BY workspace_id, touch_id FOR UPDATE OF touch
+                     ON {looked_up("touch", "workspace_id", "run_id")}
+                ORDER BY 1, 2 FOR UPDATE OF touch
             )
-            UPDATE touch SET state = 'cancelled' FROM unsent
-            WHERE touch.workspace_id = unsent.workspace_id AND touch.touch_id = unsent.touch_id
+            UPDATE touch SET state = 'cancelled' FROM locked
+            WHERE locked.state = 'requested' AND {looked_up("touch", "workspace_id", "touch_id", by="locked")}
             RETURNING touch.workspace_id, touch.account_id, touch.touch_id, touch.run_id
             """
         ),
@@ -72,20 +73,21 @@ async def settle(connection: AsyncConnection, settled: Sequence[Settlement]) -> 
     """Store what became of touches, each of them once and in order; a lower state never replaces a higher one."""
     await connection.execute(
         text(
-            """
+            f"""
             WITH given AS MATERIALIZED (
                 SELECT * FROM unnest(CAST(:workspaces AS bigint[]), CAST(:touches AS uuid[]), CAST(:states AS text[]),
                                      CAST(:reasons AS text[]), CAST(:provider_ids AS text[]),
                                      CAST(:at AS timestamptz[]))
                     AS given (workspace_id, touch_id, state, reason, provider_id, at)
             ), locked AS MATERIALIZED (
-                SELECT touch.workspace_id, touch.touch_id FROM touch JOIN given USING (workspace_id, touch_id)
+                SELECT touch.workspace_id, touch.touch_id FROM touch
+                JOIN given ON {looked_up("touch", "workspace_id", "touch_id")}
                 ORDER BY 1, 2 FOR UPDATE OF touch
             )
             UPDATE touch SET state = given.state, reason = given.reason, provider_id = given.provider_id,
                              settled_at = given.at
             FROM given JOIN locked USING (workspace_id, touch_id)
-            WHERE touch.workspace_id = given.workspace_id AND touch.touch_id = given.touch_id
+            WHERE {looked_up("touch", "workspace_id", "touch_id")}
               AND array_position(CAST(:ranks AS text[]), touch.state)
                 < array_position(CAST(:ranks AS text[]), given.state)
             """
