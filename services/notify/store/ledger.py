@@ -1,6 +1,9 @@
 """The ledger's rows, their schedule and their lanes. Locks are always taken in the order schedule, lane, delivery.
 
 Every change says which state and attempt it starts from: whoever comes too late changes nothing and is told so.
+
+``= ANY (ARRAY[one])`` is how a few rows are looked up in a large table: a plain ``=`` between two tables can be hashed
+and merged too, and PostgreSQL would sooner or later read all of the large one.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ DELIVERY_COLUMNS = (
 )
 MOVABLE = ("turn", "retry", "channel", "hourly_cap")
 """What a delivery that has not left may wait for; the others are moments at which something is found out."""
+MOVED_AT_ONCE = 1000
+"""So many deliveries one that meets a used-up cap puts off with it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ async def accept(
             "CAST(:requested AS timestamptz[]), CAST(:fresh AS timestamptz[]), CAST(:due AS timestamptz[])) "
             "WITH ORDINALITY AS g (workspace_id, delivery_id, dedupe_key, account_id, run_id, playbook, tier, channel, "
             "target, template, facts, requested_at, fresh_until, due_at, n) "
-            "LEFT JOIN cancellation c ON c.workspace_id = g.workspace_id AND c.touch_id = g.dedupe_key "
+            "LEFT JOIN cancellation c "
+            "ON c.workspace_id = ANY (ARRAY[g.workspace_id]) AND c.touch_id = ANY (ARRAY[g.dedupe_key]) "
             "ORDER BY g.n ON CONFLICT (workspace_id, dedupe_key) DO NOTHING RETURNING workspace_id, dedupe_key"
         ),
         {
@@ -120,20 +126,21 @@ async def cancel(connection: AsyncConnection, cancelled: Sequence[TouchCancelled
         "ids": [delivery_id(one.workspace, one.touch_id) for one in cancelled],
         "movable": list(MOVABLE),
     }
+    # Which rows are meant is not said by conditions: for one that few rows meet, all would be read to find those few.
     await connection.execute(
         text(
-            "UPDATE schedule s SET not_before = now() "
+            "UPDATE schedule s SET not_before = "
+            "CASE WHEN s.waiting_for = ANY (CAST(:movable AS text[])) THEN now() ELSE s.not_before END "
             "FROM unnest(CAST(:workspaces AS bigint[]), CAST(:ids AS uuid[])) AS g (workspace_id, delivery_id) "
-            "WHERE s.workspace_id = g.workspace_id AND s.delivery_id = g.delivery_id "
-            "AND s.waiting_for = ANY (CAST(:movable AS text[]))"
+            "WHERE s.workspace_id = ANY (ARRAY[g.workspace_id]) AND s.delivery_id = ANY (ARRAY[g.delivery_id])"
         ),
         given,
     )
     await connection.execute(
         text(
-            "UPDATE delivery d SET cancelled = true "
+            "UPDATE delivery d SET cancelled = d.cancelled OR d.settled_at IS NULL "
             "FROM unnest(CAST(:workspaces AS bigint[]), CAST(:touches AS text[])) AS g (workspace_id, touch_id) "
-            "WHERE d.workspace_id = g.workspace_id AND d.dedupe_key = g.touch_id AND d.settled_at IS NULL"
+            "WHERE d.workspace_id = ANY (ARRAY[g.workspace_id]) AND d.dedupe_key = ANY (ARRAY[g.touch_id])"
         ),
         given,
     )
@@ -141,8 +148,8 @@ async def cancel(connection: AsyncConnection, cancelled: Sequence[TouchCancelled
         text(
             "INSERT INTO cancellation (workspace_id, touch_id) SELECT g.workspace_id, g.touch_id "
             "FROM unnest(CAST(:workspaces AS bigint[]), CAST(:touches AS text[])) AS g (workspace_id, touch_id) "
-            "WHERE NOT EXISTS (SELECT FROM delivery d "
-            "WHERE d.workspace_id = g.workspace_id AND d.dedupe_key = g.touch_id) ON CONFLICT DO NOTHING"
+            "WHERE NOT EXISTS (SELECT FROM delivery d WHERE d.workspace_id = ANY (ARRAY[g.workspace_id]) "
+            "AND d.dedupe_key = ANY (ARRAY[g.touch_id])) ON CONFLICT DO NOTHING"
         ),
         given,
     )
@@ -150,25 +157,60 @@ async def cancel(connection: AsyncConnection, cancelled: Sequence[TouchCancelled
 
 # --- for the sender ---
 
+LOOKED_AT_FIRST = 100
+"""So many of the deliveries that are due are looked at in order. When none of them may go and more are due, the lanes
+are: else each look at a queue behind one lane would read the whole queue."""
+_DUE = "schedule WHERE channel = :channel AND not_before <= now()"
+# OFFSET 0 has it looked up for each: it could be joined with the whole schedule.
+_OTHERS_FIRST = (
+    "EXISTS (SELECT FROM schedule earlier WHERE earlier.lane = s.lane AND earlier.account = s.account "
+    "AND earlier.seq < s.seq OFFSET 0)"
+)
+# Moments are compared with clock_timestamp, of which the planner expects nothing: told that nothing is due, it would
+# rather read what is than look candidates up.
+_LOCK_THE_FIRST = f"""
+SELECT s.workspace_id, s.delivery_id, s.lane, l.place, l.failures, clock_timestamp() AS now
+FROM candidate JOIN schedule s ON s.seq = ANY (ARRAY[candidate.seq]) JOIN lane l ON l.lane = ANY (ARRAY[s.lane])
+WHERE s.not_before <= clock_timestamp() AND l.not_before <= clock_timestamp() AND NOT {_OTHERS_FIRST}
+ORDER BY candidate.not_before, candidate.seq LIMIT 1 FOR UPDATE OF s, l SKIP LOCKED
+"""
+_DUE_IN_ORDER = f"""
+WITH candidate AS (SELECT seq, not_before FROM {_DUE} ORDER BY not_before, seq LIMIT {LOOKED_AT_FIRST})
+{_LOCK_THE_FIRST}
+"""
+# ``occupied`` goes from one lane that something waits for to the next; of each that is free the first is a candidate.
+# All three orders are that of one index; BETWEEN keeps the lane in the last one, where ``=`` would let others in.
+_DUE_BY_LANE = f"""
+WITH RECURSIVE occupied AS (
+    (SELECT lane FROM schedule WHERE channel = :channel
+        AND EXISTS (SELECT FROM {_DUE} ORDER BY not_before, seq OFFSET {LOOKED_AT_FIRST})
+        ORDER BY lane, not_before, seq LIMIT 1)
+    UNION ALL
+    SELECT following.lane FROM occupied CROSS JOIN LATERAL (
+        SELECT lane FROM schedule WHERE channel = :channel AND lane > occupied.lane
+        ORDER BY lane, not_before, seq LIMIT 1
+    ) AS following
+), candidate AS (
+    SELECT head.* FROM occupied JOIN lane ON lane.lane = ANY (ARRAY[occupied.lane]) CROSS JOIN LATERAL (
+        SELECT seq, not_before FROM schedule s
+        WHERE channel = :channel AND s.lane BETWEEN occupied.lane AND occupied.lane AND s.not_before <= now()
+            AND NOT {_OTHERS_FIRST}
+        ORDER BY s.lane, not_before, seq LIMIT 1
+    ) AS head
+    WHERE lane.not_before <= clock_timestamp()
+)
+{_LOCK_THE_FIRST}
+"""
+
 
 async def next_due(connection: AsyncConnection, channel: Channel) -> Due | None:
     """The delivery that has been due for longest in a lane that is free, its rows locked, its workspace visible.
 
     One at a time per lane, and within a lane in order per account: later news of an account never overtakes earlier.
     """
-    found = (
-        await connection.execute(
-            text(
-                "SELECT s.workspace_id, s.delivery_id, s.lane, l.place, l.failures, clock_timestamp() AS now "
-                "FROM schedule s JOIN lane l ON l.lane = s.lane "
-                "WHERE s.channel = :channel AND s.not_before <= now() AND l.not_before <= now() "
-                "AND NOT EXISTS (SELECT FROM schedule earlier WHERE earlier.lane = s.lane "
-                "AND earlier.account = s.account AND earlier.seq < s.seq) "
-                "ORDER BY s.not_before, s.seq LIMIT 1 FOR UPDATE OF s, l SKIP LOCKED"
-            ),
-            {"channel": channel.value},
-        )
-    ).one_or_none()
+    found = (await connection.execute(text(_DUE_IN_ORDER), {"channel": channel.value})).one_or_none()
+    if found is None:
+        found = (await connection.execute(text(_DUE_BY_LANE), {"channel": channel.value})).one_or_none()
     if found is None:
         return None
     await see_workspaces(connection, [found.workspace_id])
@@ -325,15 +367,17 @@ async def free_lane(
 
 
 async def wait_for_cap(connection: AsyncConnection, workspace: int, channel: Channel, until: datetime) -> None:
-    """Nothing of this workspace's channel that has not left is due before ``until``: one statement for all of them.
+    """What of this workspace's channel has not left is not due before ``until``: one statement for many of them.
 
-    Rows that somebody is working on are left out; each will come here by itself.
+    Rows that somebody is working on are left out, and so are those beyond MOVED_AT_ONCE; they will come here by
+    themselves.
     """
     await connection.execute(
         text(
-            "UPDATE schedule SET not_before = :until, waiting_for = 'hourly_cap' WHERE seq IN ("
+            "UPDATE schedule SET not_before = :until, waiting_for = 'hourly_cap' WHERE seq = ANY (ARRAY("
             "SELECT seq FROM schedule WHERE workspace_id = :workspace AND channel = :channel AND not_before < :until "
-            "AND waiting_for = ANY (CAST(:movable AS text[])) FOR UPDATE SKIP LOCKED)"
+            "AND waiting_for = ANY (CAST(:movable AS text[])) "
+            f"ORDER BY not_before LIMIT {MOVED_AT_ONCE} FOR UPDATE SKIP LOCKED))"
         ),
         {"workspace": workspace, "channel": channel.value, "until": until, "movable": list(MOVABLE)},
     )

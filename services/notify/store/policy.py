@@ -133,8 +133,8 @@ async def set_delivery_mode(connection: AsyncConnection, workspace: int, wanted:
     # A row that a sender holds right now is waiting for our lock and will see what we wrote.
     await connection.execute(
         text(
-            "UPDATE schedule SET not_before = now() WHERE seq IN (SELECT seq FROM schedule "
-            "WHERE workspace_id = :workspace AND waiting_for = ANY (CAST(:movable AS text[])) FOR UPDATE SKIP LOCKED)"
+            "UPDATE schedule SET not_before = now() WHERE seq = ANY (ARRAY(SELECT seq FROM schedule "
+            "WHERE workspace_id = :workspace AND waiting_for = ANY (CAST(:movable AS text[])) FOR UPDATE SKIP LOCKED))"
         ),
         {"workspace": workspace, "movable": list(MOVABLE)},
     )
