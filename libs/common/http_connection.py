@@ -60,17 +60,20 @@ class HttpConnection(HttpToolsProtocol):
         self._bare_bytes = 0
         """Received since the last piece of a body, or the end of one."""
         self._deadline: TimerHandle | None = None
+        self._idle_since: float | None = None
+        """None while a request is arriving or in hand."""
         self._refused = False
         self._last_words: bytes | None = None
         """To be written when all requests in hand are answered."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._idle_since = self.loop.time()
+        self.timeout_keep_alive_handler()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_deadline()
-        self._unset_keepalive_if_required()
+        super()._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -161,10 +164,9 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Lets go of the request and what had come of its body, which else stay as long as the connection."""
-        is_last = not self.pipeline
-        super().on_response_complete()
-        if is_last and self._last_words is not None and not self.transport.is_closing():
-            self._end(self._last_words)
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self._go_on()
         cycle: RequestResponseCycle = self.cycle
         if cycle.response_complete:
             cycle.body = bytearray()
@@ -172,8 +174,31 @@ class HttpConnection(HttpToolsProtocol):
                 self.scope, self.url = None, b""  # type: ignore[assignment]
             cycle.scope = None  # type: ignore[assignment]
 
+    def _go_on(self) -> None:
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._last_words is not None:
+            self._end(self._last_words)
+        else:
+            self._idle_since = self.loop.time()
+
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    # --- an idle connection ---
+    # One timer goes on for as long as the connection: uvicorn's own takes a new one for each request.
+
+    def timeout_keep_alive_handler(self) -> None:
+        now = self.loop.time()
+        left = self.timeout_keep_alive - (now - self._idle_since if self._idle_since is not None else 0)
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
 
     # --- refusals ---
 
