@@ -17,7 +17,7 @@ from libs.common.event_log import EventLog, Record, TopicPartition
 from libs.common.events import Event, encode
 from libs.common.failpoints import failpoint
 from libs.common.observability import REGISTRY, Counter, Gauge, get_logger
-from libs.common.outbox_window import Floor, oldest
+from libs.common.outbox_window import Floor, age_of_oldest, oldest
 from libs.common.ownership import LockSession, lock_number
 from libs.common.runtime import pause
 from libs.common.topics import Topic, partition_of
@@ -224,14 +224,8 @@ class Relay:
     async def _note_oldest(self) -> None:
         async with self._database.transaction() as connection:
             await self._floor.look(connection)
-            age = await connection.execute(
-                text(
-                    "SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox WHERE id >= :floor "
-                    "ORDER BY id LIMIT 1"
-                ),
-                {"floor": self._floor.number},
-            )
-        _oldest.labels(self._service).set(age.scalar_one_or_none() or 0)
+            age = await age_of_oldest(connection, self._floor.number)
+        _oldest.labels(self._service).set(age or 0)
 
     async def _give_up_what_is_under_way(self) -> None:
         """What was appended after all is published again by the next leader, as after a crash."""

@@ -64,6 +64,20 @@ async def oldest(
     return (await connection.execute(text(_SIZED_OF_SOME), limits | some)).all()
 
 
+async def age_of_oldest(connection: AsyncConnection, floor: int) -> float | None:
+    """In seconds; None when nothing waits."""
+    await connection.execute(text(_BY_INDEX))
+    age = await connection.execute(
+        text(
+            "SELECT CAST(extract(epoch FROM clock_timestamp() - created_at) AS float8) FROM outbox WHERE id >= :floor "
+            "ORDER BY id LIMIT 1"
+        ),
+        {"floor": floor},
+    )
+    found: float | None = age.scalar_one_or_none()
+    return found
+
+
 class Floor:
     """A number below which nothing waits, and nothing will, so that polls pass over what is deleted: as long as a
     backup runs PostgreSQL keeps all of that, and each poll would meet it again.
@@ -89,6 +103,7 @@ class Floor:
         if (now := monotonic()) < self._next_look:
             return
         self._next_look = now + self._seconds
+        await connection.execute(text(_BY_INDEX))
         row = (
             await connection.execute(
                 text(

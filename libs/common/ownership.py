@@ -102,10 +102,11 @@ class LockSession:
 
     async def holders(self, numbers: Sequence[int]) -> Mapping[int, set[int]]:
         """For each lock that somebody holds, the sessions (by the server's number) that do."""
+        # Compared with an array: a join would hold each lock of the server against each number, one row at a time.
         rows = await self._fetch(
-            "SELECT n, l.pid FROM pg_locks l JOIN unnest($1::bigint[]) AS n "
-            "ON n = (l.classid::bigint << 32) | l.objid::bigint "
+            "SELECT (l.classid::bigint << 32) | l.objid::bigint AS n, l.pid FROM pg_locks l "
             "WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted "
+            "AND (l.classid::bigint << 32) | l.objid::bigint = ANY ($1::bigint[]) "
             "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
             list(numbers),
         )

@@ -11,11 +11,12 @@ import pytest
 from libs.common import outbox
 from libs.common.burial import forget_old
 from libs.common.claims import claim, prepare_claims, prepare_day
+from libs.common.db import Database
 from libs.common.ddl import CLAIM_TABLES
 from libs.common.event_log import TopicPartition
 from libs.common.event_log_open import event_log
 from libs.common.outbox import Relay
-from libs.common.outbox_window import Floor, oldest
+from libs.common.outbox_window import Floor, age_of_oldest, oldest
 from libs.common.testing import eventually
 from libs.common.topics import Topic
 from tests.conftest import TestDatabase
@@ -126,15 +127,24 @@ async def test_an_outbox_that_was_empty_when_its_polls_were_planned_is_read_a_wi
     database: TestDatabase, owner: asyncpg.Connection
 ) -> None:
     await prepare_statistics(owner)
-    async with reads_at_most(4 * TIMES * outbox.WINDOW_RECORDS, owner):
+    async with reads_at_most(MUCH, owner):
         worker = tally.worker(database.url, "tally")
-        relay = Relay("tally", worker, ScriptedLog(), database.url)
+        relay, floor = Relay("tally", worker, ScriptedLog(), database.url), Floor(seconds=0)
         for _ in range(TIMES):
             assert await relay.publish_once() == 0
+            assert await _age(worker, floor) is None
         await _fill_outbox(owner, partition=0)
         for _ in range(TIMES):
             assert await relay.publish_once() == outbox.WINDOW_RECORDS
+            assert await _age(worker, floor) is not None
         await worker.close()
+
+
+async def _age(worker: Database, floor: Floor) -> float | None:
+    async with worker.transaction() as connection:
+        await floor.look(connection)
+    async with worker.transaction() as connection:
+        return await age_of_oldest(connection, floor.number)
 
 
 async def test_what_is_held_back_is_not_read_for_what_goes_on(
