@@ -26,7 +26,7 @@ from tests.integration.notify.touches import cancelled, mail_touch, slack_touch
 from tests.rows_read import prepare_statistics, reads_at_most
 from tests.unit.notify.samples import NOW
 
-OTHERS = 30_000
+OTHERS = 20_000
 """Rows of others in each table."""
 OFTEN = 7
 BUSY = lock_number("lane slack #busy")
@@ -114,7 +114,7 @@ async def test_what_is_done_about_a_batch(
 async def test_what_meets_a_cap_that_is_used_up(
     database: TestDatabase, among_others: asyncpg.Connection, inbox: Inbox
 ) -> None:
-    ids = [delivery_id(1, f"touch-{n}") for n in range(OFTEN)]
+    ids = [delivery_id(1, f"touch-{n}") for n in range(3)]
     async with reads_at_most(2_000, among_others), house(database, among_others, inbox) as here:
         await here.mode(slack=60)
         async with here.running(here.sender(Channel.SLACK)):
@@ -163,7 +163,7 @@ async def test_what_is_shown(database: TestDatabase, among_others: asyncpg.Conne
         "channel=email&cursor=10": 0,
         "state=pending": 2,
         "state=failed": 0,
-        "state=pending&channel=slack&cursor=30000": 0,
+        "state=pending&channel=slack&cursor=20000": 0,
         "account=own": 1,
         "account=own&state=sent&channel=slack": 0,
         "account=unknown": 0,

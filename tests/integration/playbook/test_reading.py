@@ -25,7 +25,7 @@ from tests.integration.playbook.conftest import House, key_for
 from tests.rows_read import prepare_statistics, reads_at_most
 from tests.unit.playbook.examples import NOW, band_changed, catalogue, delivered, snapshot, usage_decline, went_silent
 
-OTHERS = 30_000
+OTHERS = 25_000
 """Rows of others in each table."""
 OFTEN = 7
 OWN = "own/account"
@@ -100,7 +100,7 @@ async def test_what_is_done_for_an_account(database: TestDatabase, among_others:
 @pytest.mark.parametrize("plans", ["auto"])
 async def test_what_is_done_for_a_batch(database: TestDatabase, among_others: asyncpg.Connection) -> None:
     async with reads_at_most(OTHERS // 2, among_others), house(database, among_others) as here:
-        await _story(here, [f"{OWN}-{n}" for n in range(150)])
+        await _story(here, [f"{OWN}-{n}" for n in range(140)])
 
 
 async def test_what_is_shown(database: TestDatabase, among_others: asyncpg.Connection) -> None:
