@@ -29,6 +29,8 @@ from services.ingest.write_keys import KeyOwner, WriteKeys, shown_as_bearer, sho
 
 EVENTS_AT_ONCE = 50
 """Decided about before others have a turn: half a millisecond, which a single call beside a batch waits."""
+HISTORY_AT_ONCE = 10
+"""The same of history, which comes in large batches, several at a time, and can wait."""
 NOT_LET_IN = (401, 403)
 LISTED_ERRORS = 100
 """Rejected events that an answer names; the rest it counts."""
@@ -155,10 +157,11 @@ class Collector:
             wall_now=wall,
             fresh_id=lambda: time_ordered_id(wall),
         )
-        if len(document.events) <= EVENTS_AT_ONCE:
+        at_once = HISTORY_AT_ONCE if historical else EVENTS_AT_ONCE
+        if len(document.events) <= at_once:
             outcome = accept(document, arrival, self.limits, self.names)
         else:
-            for step in accept_in_steps(document, arrival, self.limits, self.names, EVENTS_AT_ONCE):
+            for step in accept_in_steps(document, arrival, self.limits, self.names, at_once):
                 outcome = step
                 await asyncio.sleep(0)
         if strict and not document.single and outcome.rejected:
