@@ -12,7 +12,7 @@ import pytest
 
 from libs.common import outbox
 from libs.common.db import Database, text
-from libs.common.errors import InvalidEvent
+from libs.common.errors import InvalidEvent, RetryLater
 from libs.common.event_log import TopicPartition
 from libs.common.events import TouchCancelled
 from libs.common.outbox import OutboxRow, Relay
@@ -247,11 +247,24 @@ async def test_a_relay_that_loses_its_sessions_goes_on(world: World) -> None:
     log = ScriptedLog()
     async with world.running(relay(world, log)):
         for n in range(5):
-            await add(world, said("a", n))
+            await until_added(world, said("a", n))
             await eventually(lambda: is_empty(world), what=f"event {n} is published")
             await kill_sessions_of_the_relay(world.owner)
     numbers = [record.value.split(b'"touch_id":"')[1][:1] for record in log.appended[next(iter(log.appended))]]
     assert list(dict.fromkeys(numbers)) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def until_added(world: World, event: TouchCancelled) -> None:
+    """By a pool of which sessions were killed too."""
+
+    async def added() -> bool:
+        try:
+            await add(world, event)
+        except RetryLater:
+            return False
+        return True
+
+    await eventually(added, what="the event is in the outbox")
 
 
 async def kill_sessions_of_the_relay(owner: asyncpg.Connection) -> None:
