@@ -3,6 +3,7 @@ HTTP. It would wait for ever for a head that never ends, and hold all of it."""
 
 from __future__ import annotations
 
+import weakref
 from asyncio import Transport
 from asyncio.events import TimerHandle
 from functools import partial
@@ -101,6 +102,8 @@ class HttpConnection(HttpToolsProtocol):
             self._forget_deadline()
         if self.cycle is not None and not self.cycle.response_complete:  # empty lines alone are no request
             self._unset_keepalive_if_required()
+        elif self._idle_since is None:  # the rest of a body that was answered before it had come
+            self._idle_since = self.loop.time()
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -143,7 +146,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._deadline is not None:
             self._forget_deadline()
         super().on_headers_complete()
-        self.scope[ANSWER_AT_ONCE] = partial(answer_at_once, self.cycle)  # type: ignore[literal-required]
+        self.scope[ANSWER_AT_ONCE] = partial(answer_at_once, weakref.ref(self.cycle))  # type: ignore[literal-required]
         self._in_body = True  # not before: an address that cannot be read ends with its head
         self.headers = []  # for what a chunked body may bring after its end: that is no header, and nobody reads it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -16,10 +17,15 @@ AnswerAtOnce = Callable[[int, Headers, bytes], bool]
 answer must go the usual way, which waits."""
 
 
-def answer_at_once(cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> bool:
+def answer_at_once(cycle_ref: weakref.ref[RequestResponseCycle], status: int, headers: Headers, body: bytes) -> bool:
     """What uvicorn makes of the two messages that ASGI has for an answer, in one piece: each is a system call that
-    wakes whoever waits for it, and together they cost a tenth of a short request."""
-    if cycle.disconnected:
+    wakes whoever waits for it, and together they cost a tenth of a short request.
+
+    The cycle holds its scope, where this stands: with more than a weak reference to the cycle, requests and their
+    bodies would stay until the collector comes. It lives as long as somebody answers.
+    """
+    cycle = cycle_ref()
+    if cycle is None or cycle.disconnected:
         return True
     if cycle.flow.write_paused:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,6 +25,7 @@ from libs.common.http_refusals import (
     HeadersForPage,
     no_headers,
 )
+from libs.common.http_writing import ANSWER_AT_ONCE
 from libs.common.testing import eventually
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
@@ -319,6 +321,75 @@ async def test_an_idle_connection_keeps_nothing_of_what_it_was_asked() -> None:
             return heads[0]() is None
 
         await eventually(gone)
+
+
+async def test_requests_that_were_answered_in_one_piece_are_let_go_without_the_collector() -> None:
+    """Also those that waited in line, of which the connection knows no more."""
+    heads: list[weakref.ref[list[Any]]] = []
+
+    class Headers(list[Any]):
+        """A list that can be watched."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["headers"] = Headers(scope["headers"])
+        heads.append(weakref.ref(scope["headers"]))
+        assert scope[ANSWER_AT_ONCE](200, [(b"content-length", b"0")], b"")
+
+    async def gone() -> bool:
+        return all(head() is None for head in heads)
+
+    gc.disable()
+    try:
+        async with listening(app, idle_seconds=60) as connect:
+            reader, writer = await connect()
+            writer.write(GET * 5)
+            assert [await answer(reader) for _ in range(5)] == [(200, b"")] * 5
+            await eventually(gone)
+    finally:
+        gc.enable()
+
+
+class Wire(asyncio.Transport):
+    """Takes what is written, and lets the test say which segments come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = asyncio.Event()
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def is_closing(self) -> bool:
+        return self.closed.is_set()
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+async def test_a_connection_is_closed_that_idles_after_a_body_that_came_later_than_its_answer() -> None:
+    config = uvicorn.Config(answers_at_once, log_config=None, lifespan="off", timeout_keep_alive=1)
+    config.load()
+    connection = patient(10, no_headers)(config=config, server_state=ServerState(), app_state={})
+    wire = Wire()
+    connection.connection_made(wire)
+    connection.data_received(POST + b"xx")
+
+    async def answered() -> bool:
+        return wire.written.endswith(b"/")
+
+    await eventually(answered)
+    connection.data_received(b"xx")
+    connection.data_received(b"x" * 6)
+    async with asyncio.timeout(10):
+        await wire.closed.wait()
+    connection.connection_lost(None)
 
 
 async def test_what_follows_a_body_is_no_header() -> None:
