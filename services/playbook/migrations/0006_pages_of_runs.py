@@ -6,12 +6,13 @@ revision = "playbook_0006"
 down_revision = "playbook_0005"
 
 STATEMENTS = [
+    # The last and the first one say all that these do. They go first: later, a service could hold a row and wait for
+    # what an index here holds, and this for the row.
+    "DROP INDEX playbook.run_workspace_id_account_id_idx",
+    "DROP INDEX playbook.run_workspace_id_started_at_run_id_idx",
     "CREATE INDEX run_by_state ON playbook.run (workspace_id, state, started_at DESC, run_id DESC)",
     "CREATE INDEX run_by_playbook ON playbook.run (workspace_id, playbook, state, started_at DESC, run_id DESC)",
     "CREATE INDEX run_by_account ON playbook.run (workspace_id, account_id, started_at DESC, run_id DESC)",
-    # The latter and the first one say all that these did.
-    "DROP INDEX playbook.run_workspace_id_account_id_idx",
-    "DROP INDEX playbook.run_workspace_id_started_at_run_id_idx",
 ]
 
 
