@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import asyncpg
 
 from libs.common.testing import eventually
+from tests.conftest import TestDatabase
 
 # Entries of an index count too: a scan of the whole index of a table is a scan of the table.
 _ROWS_READ = """
@@ -28,6 +29,25 @@ async def reads_at_most(most: int, owner: asyncpg.Connection) -> AsyncIterator[N
     after = await _rows_read(owner)
     found = {name: rows - before.get(name, 0) for name, rows in after.items()}
     assert (much := {name: rows for name, rows in found.items() if rows > most}) == {}, f"{much} rows were read"
+
+
+@asynccontextmanager
+async def many_others(
+    database: TestDatabase, schema: str, statements: Sequence[str], rows: int, plans: str = "auto"
+) -> AsyncIterator[asyncpg.Connection]:
+    """An installation with so many ``rows`` of others, numbered n, by each of the ``statements``: the owner of it, who
+    sees both workspaces. ``plans`` is PostgreSQL's plan_cache_mode for all other sessions: a generic plan is the worst
+    that it may choose for a statement which it has seen five times, and batches choose by their size."""
+    owner = await asyncpg.connect(database.owner_url, server_settings={"search_path": schema})
+    try:
+        await owner.execute("SELECT set_config('kizashi.workspaces', '1,2', false)")
+        for statement in statements:
+            await owner.execute(f"{statement} FROM generate_series(1, {rows}) AS n")
+        await prepare_statistics(owner)
+        await owner.execute(f"ALTER DATABASE {database.name} SET plan_cache_mode = {plans}")
+        yield owner
+    finally:
+        await owner.close()
 
 
 async def prepare_statistics(owner: asyncpg.Connection) -> None:

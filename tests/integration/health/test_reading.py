@@ -3,12 +3,11 @@
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-import asyncpg
 import pytest
 
 from tests.conftest import TestDatabase
 from tests.integration.health.world import DAY, MONDAY, World, world
-from tests.rows_read import prepare_statistics, reads_at_most
+from tests.rows_read import many_others, reads_at_most
 
 OTHERS = 30_000
 """Rows of others in each table; each of them its own user, of one of a hundred accounts."""
@@ -35,16 +34,6 @@ _OTHERS = [
     "'Ticket Opened', '2026-02-20', '{}'",
     "INSERT INTO schedule SELECT 1, 'other-' || n, '2027-01-01', NULL, '-infinity'",
 ]
-
-
-async def _fill(database: TestDatabase) -> asyncpg.Connection:
-    """An installation with many others. The owner's connection, which sees both workspaces."""
-    owner = await asyncpg.connect(database.owner_url, server_settings={"search_path": "health"})
-    await owner.execute("SELECT set_config('kizashi.workspaces', '1,2', false)")
-    for statement in _OTHERS:
-        await owner.execute(f"{statement} FROM generate_series(1, {OTHERS}) AS n")
-    await prepare_statistics(owner)
-    return owner
 
 
 async def _live(here: World) -> None:
@@ -79,13 +68,10 @@ async def test_others_are_not_read(
 ) -> None:
     async with world(database) as before:
         await before.establish("acme", days=20)
-    owner = await _fill(database)
-    try:
+    async with many_others(database, "health", _OTHERS, OTHERS) as owner:
         async with reads_at_most(most, owner), world(database) as here:
             await bring(here)
             await here.read_up_to(here.clock.now())
             while await here.router.route_once() or await here.score_worker.score_round():
                 pass
         assert await owner.fetchval("SELECT count(*) FROM dirty") == 0
-    finally:
-        await owner.close()

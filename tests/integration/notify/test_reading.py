@@ -23,7 +23,7 @@ from tests.conftest import TestDatabase
 from tests.integration.notify.conftest import TEMPLATES, House, bot, mail
 from tests.integration.notify.test_api import key_for
 from tests.integration.notify.touches import cancelled, mail_touch, slack_touch
-from tests.rows_read import prepare_statistics, reads_at_most
+from tests.rows_read import many_others, prepare_statistics, reads_at_most
 from tests.unit.notify.samples import NOW
 
 OTHERS = 20_000
@@ -53,16 +53,9 @@ def plans() -> str:
 
 @pytest.fixture
 async def among_others(database: TestDatabase, plans: str) -> AsyncIterator[asyncpg.Connection]:
-    """The owner of an installation with many others."""
-    owner = await asyncpg.connect(database.owner_url, server_settings={"search_path": "notify"})
-    await owner.execute("SELECT set_config('kizashi.workspaces', '1,2', false)")
-    for statement in _OTHERS:
-        await owner.execute(f"{statement} FROM generate_series(1, {OTHERS}) AS n")
-    await prepare_statistics(owner)
-    # The worst that PostgreSQL may choose for a statement which it has seen five times. Batches choose by their size.
-    await owner.execute(f"ALTER DATABASE {database.name} SET plan_cache_mode = {plans}")
-    yield owner
-    await owner.close()
+    """The owner of the installation."""
+    async with many_others(database, "notify", _OTHERS, OTHERS, plans) as owner:
+        yield owner
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from services.playbook import api
 from services.playbook.store.pages import RunPlace
 from tests.conftest import TestDatabase
 from tests.integration.playbook.conftest import House, key_for
-from tests.rows_read import prepare_statistics, reads_at_most
+from tests.rows_read import many_others, prepare_statistics, reads_at_most
 from tests.unit.playbook.examples import NOW, band_changed, catalogue, delivered, snapshot, usage_decline, went_silent
 
 OTHERS = 25_000
@@ -54,17 +54,11 @@ def plans() -> str:
 
 @pytest.fixture
 async def among_others(database: TestDatabase, plans: str) -> AsyncIterator[asyncpg.Connection]:
-    """The owner of an installation with many others."""
-    owner = await asyncpg.connect(database.owner_url, server_settings={"search_path": "playbook"})
-    await owner.execute("SELECT set_config('kizashi.workspaces', '1', false)")
+    """The owner of the installation."""
     definition = usage_decline().model_dump_json(exclude_none=True)
-    for statement in _OTHERS:
-        await owner.execute(f"{statement.replace('{DEFINITION}', definition)} FROM generate_series(1, {OTHERS}) AS n")
-    await prepare_statistics(owner)
-    # The worst that PostgreSQL may choose for a statement which it has seen five times. Batches choose by their size.
-    await owner.execute(f"ALTER DATABASE {database.name} SET plan_cache_mode = {plans}")
-    yield owner
-    await owner.close()
+    statements = [statement.replace("{DEFINITION}", definition) for statement in _OTHERS]
+    async with many_others(database, "playbook", statements, OTHERS, plans) as owner:
+        yield owner
 
 
 @asynccontextmanager
