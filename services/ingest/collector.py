@@ -29,7 +29,7 @@ from services.ingest.write_keys import KeyOwner, WriteKeys, shown_as_bearer, sho
 
 EVENTS_AT_ONCE = 50
 """Decided about before others have a turn: half a millisecond, which a single call beside a batch waits."""
-HISTORY_AT_ONCE = 10
+HISTORY_EVENTS_AT_ONCE = 10
 """The same of history, which comes in large batches, several at a time, and can wait."""
 NOT_LET_IN = (401, 403)
 LISTED_ERRORS = 100
@@ -157,7 +157,7 @@ class Collector:
             wall_now=wall,
             fresh_id=lambda: time_ordered_id(wall),
         )
-        at_once = HISTORY_AT_ONCE if historical else EVENTS_AT_ONCE
+        at_once = HISTORY_EVENTS_AT_ONCE if historical else EVENTS_AT_ONCE
         if len(document.events) <= at_once:
             outcome = accept(document, arrival, self.limits, self.names)
         else:

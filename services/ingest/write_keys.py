@@ -138,10 +138,8 @@ class WriteKeys:
 
     def known(self, key: str) -> KeyOwner | None:
         """Its owner, if that is remembered well enough to ask nobody."""
-        known = self._remembered.get(hash_of(key)) if len(key) <= LONGEST else None
-        if known is None or known.owner is None or known.age() >= self._remember_seconds:
-            return None
-        return None if self._has_expired(known.owner) else known.owner
+        known = self._last_heard(hash_of(key)) if len(key) <= LONGEST else None
+        return known.owner if known and self._is_fresh(known) else None
 
     async def owner(self, key: str | None) -> KeyOwner:
         """Raises Refused 401 for no key or an unknown one, RetryLater when nobody can tell."""
@@ -157,10 +155,8 @@ class WriteKeys:
         return found
 
     async def _owner_of(self, number: bytes) -> KeyOwner | None:
-        known = self._remembered.get(number)
-        if known and known.owner and self._has_expired(known.owner):
-            known = None
-        if known and known.age() < (self._remember_seconds if known.owner else self._remember_unknown_seconds):
+        known = self._last_heard(number)
+        if known and self._is_fresh(known):
             return known.owner
         try:
             return await self._ask(number, KNOWN_SECONDS if known and known.owner else LOOK_UP_SECONDS)
@@ -168,6 +164,13 @@ class WriteKeys:
             if known and known.owner and known.age() < STALE_SECONDS and not self._has_expired(known.owner):
                 return known.owner
             raise
+
+    def _last_heard(self, number: bytes) -> _Remembered | None:
+        known = self._remembered.get(number)
+        return None if known and known.owner and self._has_expired(known.owner) else known
+
+    def _is_fresh(self, known: _Remembered) -> bool:
+        return known.age() < (self._remember_seconds if known.owner else self._remember_unknown_seconds)
 
     def _has_expired(self, owner: KeyOwner) -> bool:
         return owner.expires_at is not None and owner.expires_at <= self._now()
