@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from libs.common.errors import Refused
 from services.ingest.origins import NO_ORIGIN
+from services.ingest.pace import Pace
 from services.ingest.paths import Headers
 from services.ingest.quotas import Quotas
 from services.ingest.write_keys import KeyOwner
@@ -26,6 +27,10 @@ class Admission:
     def take(self, owner: KeyOwner, events: int, historical: bool) -> None:
         """Raises OverQuota when the key owes events already; else these are taken from its quota."""
         self.quotas.take(owner, events, historical)
+
+    def pace(self, owner: KeyOwner) -> Pace:
+        """At which history that was taken goes to the log."""
+        return self.quotas.pace(owner)
 
     def give_back(self, owner: KeyOwner, events: int, historical: bool) -> None:
         """Of what was taken, that of which nothing was kept."""

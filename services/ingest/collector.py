@@ -20,6 +20,7 @@ from services.ingest.bodies import ClientLeft, read_body
 from services.ingest.domain.acceptance import Arrival, Limits, Outcome, accept, accept_in_steps
 from services.ingest.domain.accounts import AccountNames
 from services.ingest.domain.documents import Document
+from services.ingest.pace import UNPACED
 from services.ingest.paths import Incoming, Meaning
 from services.ingest.pressure import Busy, InFlight, NotNow, Refusals
 from services.ingest.publisher import TOO_MANY, Publisher
@@ -134,7 +135,8 @@ class Collector:
             count, single = len(document.events), document.single
             del document  # of which nothing is needed any more, and the log may let us wait
             try:
-                await self.publisher.publish(outcome, arrival)
+                pace = self.admission.pace(owner) if arrival.historical else UNPACED
+                await self.publisher.publish(outcome, arrival, pace)
             except NotNow:  # so it comes again, and would be paid for twice
                 self.admission.give_back(owner, count, arrival.historical)
                 raise

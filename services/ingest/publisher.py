@@ -19,15 +19,13 @@ from libs.common.runtime import pause
 from libs.common.topics import Topic
 from services.ingest.domain.acceptance import Arrival, Outcome, Reject
 from services.ingest.domain.originals import without_write_key
+from services.ingest.pace import UNPACED, Pace
 from services.ingest.pressure import NotNow
 
 logger = get_logger(__name__)
 
 ASK_AGAIN_SECONDS = 1.0
 """Between two questions to a log of which nothing else is heard."""
-HISTORY_AT_ONCE = 200
-"""Events of history that the log is given at once, and the next when it has those: so what is sent live, which travels
-with whatever waits, waits for no long transaction of an import."""
 LETTER_BYTES = 512 * 1024
 """Of the original bytes in a dead letter; of a larger event the beginning is kept."""
 TOO_MANY = "too_many_events"
@@ -54,15 +52,15 @@ class Publisher:
         self._failed_at = -math.inf
         self._failing_since: float | None = None
 
-    async def publish(self, outcome: Outcome, arrival: Arrival) -> None:
-        """Raises NotNow when the log does not acknowledge in time; then nobody knows what it holds, so all of it is
-        sent again and readers recognise what they have."""
+    async def publish(self, outcome: Outcome, arrival: Arrival, pace: Pace = UNPACED) -> None:
+        """``pace`` is for history. Raises NotNow when the log does not acknowledge in time; then nobody knows what it
+        holds, so all of it is sent again and readers recognise what they have."""
         if not (outcome.accepted or outcome.rejected):
             return
         try:
             if arrival.historical:
                 async with asyncio.timeout(self._deadline_seconds):
-                    await self._append_little_by_little(outcome, arrival)
+                    await self._append_little_by_little(outcome, arrival, pace)
             else:
                 await self._append_at_once(outcome, arrival)
         except (RetryLater, TimeoutError) as exc:
@@ -82,10 +80,11 @@ class Publisher:
             appends.append((Topic.TELEMETRY, _records(outcome.accepted)))
         await asyncio.gather(*(self._log.append(topic, records) for topic, records in appends))
 
-    async def _append_little_by_little(self, outcome: Outcome, arrival: Arrival) -> None:
-        for begin in range(0, len(outcome.accepted), HISTORY_AT_ONCE):
-            some = outcome.accepted[begin : begin + HISTORY_AT_ONCE]
+    async def _append_little_by_little(self, outcome: Outcome, arrival: Arrival, pace: Pace) -> None:
+        async def append(some: Sequence[TelemetryReceived]) -> None:
             await self._log.append(Topic.TELEMETRY_IMPORT, _records(some))
+
+        await pace.send(outcome.accepted, append)
         if outcome.rejected:
             await self._log.append(Topic.TELEMETRY_IMPORT_DLQ, _all_letters(outcome, arrival))
 

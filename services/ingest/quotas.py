@@ -1,23 +1,25 @@
-"""Quotas: how many events a second a write key may send, by a token bucket of its own for each lane."""
+"""Quotas: how many events a second a write key may send, by a token bucket of its own for each lane, and at which pace
+what it sent of history goes on."""
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import NamedTuple
 
 from libs.common.errors import Refused
 from libs.common.observability import REGISTRY, Counter, get_logger
+from services.ingest.pace import UNPACED, Now, Pace, Sleep
 from services.ingest.write_keys import KeyOwner
 
 logger = get_logger(__name__)
 
 BURST_SECONDS = 10
 """Of its quota that a key may send at once after a rest: SDKs send in batches, and after an outage all they kept."""
-HISTORY_BURST_SECONDS = 3
-"""The same of history: whoever imports has no backlog, and all at once it would delay what is sent live."""
+HISTORY_BURST_SECONDS = 1
+"""The same of history: whoever imports has no backlog, and waits in line for its turn (``Pace``)."""
 LONGEST_WAIT_SECONDS = 300
 """What clients obey of a Retry-After."""
 TELL_EVERY_SECONDS = 60.0
@@ -54,6 +56,7 @@ class _Bucket:
 
     level: float
     at: float
+    pace: Pace
     told_at: float = -math.inf
     refused: int = 0
 
@@ -72,10 +75,13 @@ class Quotas:
     N of them let a key send N times as much.
     """
 
-    def __init__(self, live_events_per_s: int, import_events_per_s: int, now: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, live_events_per_s: int, import_events_per_s: int, now: Now = monotonic, sleep: Sleep = asyncio.sleep
+    ) -> None:
         self._live_events_per_s = live_events_per_s
         self._import_events_per_s = import_events_per_s
         self._now = now
+        self._sleep = sleep
         self._buckets: dict[_Place, _Bucket] = {}
 
     def check(self, owner: KeyOwner, historical: bool) -> None:
@@ -99,6 +105,15 @@ class Quotas:
         """What was taken for a request of which nothing was kept."""
         if (bucket := self._buckets.get(_Place(owner.key_id, historical))) is not None:
             bucket.level += max(events, 1)
+
+    def pace(self, owner: KeyOwner) -> Pace:
+        """Of its history, of which some was taken before."""
+        quota = self._quota(owner, historical=True)
+        bucket = self._buckets.get(_Place(owner.key_id, historical=True))
+        if not quota or bucket is None:
+            return UNPACED
+        bucket.pace.events_per_s = quota
+        return bucket.pace
 
     def _quota(self, owner: KeyOwner, historical: bool) -> int:
         return owner.events_per_s or (self._import_events_per_s if historical else self._live_events_per_s)
@@ -129,7 +144,8 @@ class Quotas:
                 for one, bucket in self._buckets.items()
                 if bucket.level < 0 or now - bucket.at < BURST_SECONDS
             }
-        bucket = self._buckets[place] = _Bucket(level=quota * place.burst_seconds, at=now)
+        pace = Pace(quota, self._now, self._sleep)
+        bucket = self._buckets[place] = _Bucket(level=quota * place.burst_seconds, at=now, pace=pace)
         return bucket
 
     def _tell(self, owner: KeyOwner, place: _Place, bucket: _Bucket, quota: int) -> None:
