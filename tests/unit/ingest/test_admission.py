@@ -272,6 +272,26 @@ def test_a_request_is_its_keys_once_that_is_known() -> None:
     assert (in_flight._held_bytes, in_flight._held_of_key) == (0, {})
 
 
+def test_history_of_all_keys_holds_half_at_most_so_that_live_requests_always_come_in() -> None:
+    in_flight = InFlight(40 * REQUEST_BYTES)
+    with in_flight.request("one", historical=True) as one, in_flight.request("other") as other:
+        one.add(10 * REQUEST_BYTES)
+        other.add(6 * REQUEST_BYTES)
+        other.is_history()
+        with in_flight.request("third", historical=True) as third, pytest.raises(Busy, match="of history"):
+            third.add(2 * REQUEST_BYTES)
+        with in_flight.request("third") as live:
+            live.add(2 * REQUEST_BYTES)
+            with pytest.raises(Busy, match="of history"):
+                live.is_history()
+            assert live.held_bytes == 0
+        with in_flight.request("third") as live:
+            live.add(18 * REQUEST_BYTES)
+    with in_flight.request("one", historical=True) as all_of_it:
+        all_of_it.add(39 * REQUEST_BYTES)
+    assert (in_flight._held_bytes, in_flight._held_of_history, in_flight._held_of_key) == (0, 0, {})
+
+
 def never() -> None:
     raise AssertionError("it may stay")
 
@@ -336,6 +356,19 @@ def test_who_brings_nothing_gives_way_when_its_room_is_needed(time: Time) -> Non
             third.add(15 * REQUEST_BYTES)
             assert [one.gave_way for one in (brisk, dripping, at_work)] == [False, True, False]
     assert (in_flight._held_bytes, in_flight._held_of_key, in_flight._arriving) == (0, {}, {})
+
+
+def test_history_that_brings_nothing_gives_way_to_other_history(time: Time) -> None:
+    in_flight = InFlight(40 * REQUEST_BYTES, time)
+    with (
+        arriving(in_flight, "live", 10 * REQUEST_BYTES) as live,
+        arriving(in_flight, "key", 15 * REQUEST_BYTES) as silent,
+        in_flight.request("neighbour", historical=True) as brisk,
+    ):
+        silent.is_history()
+        time.now += PART_SECONDS * 2
+        brisk.add(6 * REQUEST_BYTES)
+        assert (silent.gave_way, live.gave_way) == (True, False)
 
 
 def test_a_request_does_not_give_way_to_itself(time: Time) -> None:
