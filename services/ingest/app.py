@@ -62,13 +62,14 @@ def compose(choose_log: Callable[[IngestSettings], EventLog] = log_of) -> Servic
     recent = Recent(clock)
     keys = WriteKeys(partial(_owner_of_key, key_database), settings.ingest_key_cache_seconds)
     refusals = Refusals()
+    in_flight = InFlight(settings.ingest_in_flight_limit_bytes)
     collector = Collector(
         keys=keys,
         admission=Admission(
-            Quotas(settings.ingest_key_events_per_s, settings.ingest_key_import_events_per_s),
+            Quotas(settings.ingest_key_events_per_s, settings.ingest_key_import_events_per_s, in_flight.is_tight),
         ),
         publisher=publisher,
-        in_flight=InFlight(settings.ingest_in_flight_limit_bytes),
+        in_flight=in_flight,
         refusals=refusals,
         recent=recent,
         clock=clock,

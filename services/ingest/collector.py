@@ -110,7 +110,7 @@ class Collector:
         sent.owner = owner = (self.keys.known(shown) or await self.keys.owner(shown)) if shown else None
         if owner:
             self.admission.at_the_door(owner, headers, meaning.historical)
-        with self.in_flight.request(owner.key_id if owner else "", meaning.historical) as share:
+        with self.in_flight.request(owner.key_id if owner else "") as share:
             body = await read_body(
                 incoming.receive,
                 content_length=headers.get(b"content-length", b""),
@@ -128,8 +128,6 @@ class Collector:
                 sent.owner = owner = await self.keys.owner(document.write_key or shown_as_bearer(headers))
                 self.admission.at_the_door(owner, headers, meaning.historical)
                 share.is_of(owner.key_id)
-            if document.historical:
-                share.is_history()
             judged = min(len(document.events), self.limits.events)
             share.add_events(size, judged, len(document.events) - judged)
             sent.strict = headers.get(b"x-strict-mode") == b"1"

@@ -12,11 +12,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import TypeVar
 
-PIECES_PER_S = 20
+PIECE_EVENTS = 200
+"""Appended at once: so what is sent live waits for no long transaction of an import."""
+SLOTS_PER_S = 10
+"""What is due within a slot goes when that begins, so small requests go together, in one append."""
 SLOWEST_EVENTS_PER_S = 2000
 """For a smaller quota too: that much at once is no lump."""
-UNPACED_EVENTS = 200
-"""In a piece where there is no quota: so what is sent live waits for no long transaction of an import."""
+LINE_SECONDS = 1.0
+"""That a request waits for its beginning at most, and that it takes from there."""
 
 T = TypeVar("T")
 Now = Callable[[], float]
@@ -24,39 +27,45 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Pace:
-    """All requests of one write key take turns in it. ``events_per_s`` is the key's quota, 0 for none: then as fast as
-    the log takes it.
+    """Requests of one write key, one after another. ``events_per_s`` is the key's quota, 0 for none: then as fast as
+    the log takes it. When ``must_hurry``, nobody waits.
 
-    A request by itself takes a second at most, and so does what can be ahead of it, as much as a full bucket lets in:
-    together less than half of the time in which ingest decides.
+    However many stand in line, as after an outage of the log, a request waits for LINE_SECONDS at most, and then takes
+    as much at most: a line that makes requests miss their deadline would never end, since all of them come again.
     """
 
-    def __init__(self, events_per_s: int = 0, now: Now = monotonic, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        events_per_s: int = 0,
+        must_hurry: Callable[[], bool] = lambda: False,
+        now: Now = monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
         self.events_per_s = events_per_s
+        self._must_hurry = must_hurry
         self._now = now
         self._sleep = sleep
         self._free_at = -math.inf
 
-    async def send(self, events: Sequence[T], send: Callable[[Sequence[T]], Awaitable[None]]) -> None:
-        """Call ``send`` with piece after piece. A log that is slower than the pace sets it."""
-        if self.events_per_s:
-            rate: float = max(self.events_per_s, SLOWEST_EVENTS_PER_S, len(events))
-            size = math.ceil(rate / PIECES_PER_S)
-        else:
-            rate, size = math.inf, UNPACED_EVENTS
-        for begin in range(0, len(events), size):
-            some = events[begin : begin + size]
-            await self._turn(len(some) / rate)
-            await send(some)
-
-    async def _turn(self, seconds: float) -> None:
+    async def send(
+        self, events: Sequence[T], within_seconds: float, send: Callable[[Sequence[T]], Awaitable[None]]
+    ) -> None:
+        """Call ``send`` with piece after piece, and wait for less than ``within_seconds`` in between. A log that is
+        slower than the pace sets it."""
+        longest = min(LINE_SECONDS, within_seconds / 2)
         now = self._now()
-        begin = max(self._free_at, now)
-        self._free_at = begin + seconds
-        # A slot's small requests go together, in one append. Rounded, for a sum of many parts that should be one.
-        slot = math.floor(round(begin * PIECES_PER_S, 3)) / PIECES_PER_S
-        if slot > now:
-            await self._sleep(slot - now)
+        rate = max(self.events_per_s, SLOWEST_EVENTS_PER_S, len(events) / longest) if self.events_per_s else math.inf
+        begin = min(max(self._free_at, now), now + longest)
+        self._free_at = begin + len(events) / rate
+        for first in range(0, len(events), PIECE_EVENTS):
+            await self._until(begin + first / rate)
+            await send(events[first : first + PIECE_EVENTS])
+
+    async def _until(self, moment: float) -> None:
+        # Rounded, for a sum of many parts that should be a slot's beginning.
+        slot = math.floor(round(moment * SLOTS_PER_S, 3)) / SLOTS_PER_S
+        while (wait := slot - self._now()) > 0 and not self._must_hurry():
+            await self._sleep(min(wait, 1 / SLOTS_PER_S))
 
 
 UNPACED = Pace()

@@ -29,8 +29,8 @@ PARTS = 16
 """Of the room that it holds, a request brings one in so many seconds, or gives way to others when they need it."""
 KEY_SHARE = 2
 """One of so many parts of what may be held is for requests of a single key."""
-HISTORY_SHARE = 2
-"""And one of so many for history of all keys: it waits in line (``Pace``), and must keep nothing live out."""
+TIGHT_SHARE = 4
+"""With more than one of so many parts held, nothing is kept in line."""
 HOLD_SECONDS = 1.0
 """On average: by half less or more, so that the connections of a flood do not come back all at once and, since their
 bucket has filled a little, are all let in at once."""
@@ -72,7 +72,7 @@ class GaveWay(NotNow):
 
 
 class InFlight:
-    """The bytes of all requests in hand, bounded: of all together, and to a part of it those of one key, and history.
+    """The bytes of all requests in hand, bounded: of all together, and those of one key to a part of it.
 
     Room is kept by filling it: when there is none left, whoever did not bring its part of a body lately gives way.
     So to hold others up takes as many bytes a second as it takes to send as much.
@@ -82,45 +82,38 @@ class InFlight:
         self._limit_bytes = limit_bytes
         self._now = now
         self._held_bytes = 0
-        self._held_of_history = 0
         self._held_of_key: dict[str, int] = {}
         self._arriving: dict[Share, float] = {}
         """Since when each owes the next part of its body, the earliest first."""
         _held.set_function(lambda: self._held_bytes)
 
-    def request(self, key_id: str = "", historical: bool = False) -> Share:
+    def request(self, key_id: str = "") -> Share:
         """One request's share. Requests whose keys are not known yet are bounded as if they had one."""
-        return Share(self, key_id, historical)
+        return Share(self, key_id)
+
+    def is_tight(self) -> bool:
+        """Whether what is in hand should go on at once, to make room."""
+        return self._held_bytes > self._limit_bytes // TIGHT_SHARE
 
     def take(self, share: Share, count: int) -> None:
-        """Raises Busy. A request that is the only one of its key, or of history, may be as large as requests may be."""
+        """Raises Busy. A request that is the only one of its key may be as large as requests may be."""
         of_key = self._held_of_key.get(share.key_id, 0)
         if of_key > share.held_bytes:
             too_many = of_key + count - self._limit_bytes // KEY_SHARE
-            if too_many > 0 and not self._has_made_room(too_many, share, key_id=share.key_id):
+            if too_many > 0 and not self._has_made_room(too_many, share, share.key_id):
                 raise Busy(" of this write key")
-        if share.historical and self._held_of_history > share.held_bytes:
-            too_many = self._held_of_history + count - self._limit_bytes // HISTORY_SHARE
-            if too_many > 0 and not self._has_made_room(too_many, share, of_history=True):
-                raise Busy(" of history")
         too_many = self._held_bytes + count - self._limit_bytes
         if too_many > 0 and not self._has_made_room(too_many, share):
             raise Busy("")
         self._held_bytes += count
         self._held_of_key[share.key_id] = self._held_of_key.get(share.key_id, 0) + count
-        if share.historical:
-            self._held_of_history += count
 
-    def give_back(self, share: Share) -> None:
-        """All that it holds."""
-        count, share.held_bytes = share.held_bytes, 0
+    def give_back(self, key_id: str, count: int) -> None:
         self._held_bytes -= count
-        if left := self._held_of_key.get(share.key_id, 0) - count:
-            self._held_of_key[share.key_id] = left
+        if left := self._held_of_key.get(key_id, 0) - count:
+            self._held_of_key[key_id] = left
         else:
-            self._held_of_key.pop(share.key_id, None)
-        if share.historical:
-            self._held_of_history -= count
+            self._held_of_key.pop(key_id, None)
 
     def brings(self, share: Share) -> None:
         """A part of its body; from now on it owes the next."""
@@ -130,14 +123,14 @@ class InFlight:
     def has_arrived(self, share: Share) -> None:
         self._arriving.pop(share, None)
 
-    def _has_made_room(self, count: int, asking: Share, *, key_id: str | None = None, of_history: bool = False) -> bool:
-        """Of the slow ones, of that key, of history or of all; none goes when all of them would not be enough."""
+    def _has_made_room(self, count: int, asking: Share, key_id: str | None = None) -> bool:
+        """Of the slow ones, of that key or of all; none goes when all of them would not be enough."""
         slow = []
         long_ago = self._now() - PART_SECONDS
         for share, since in self._arriving.items():
             if since > long_ago:
                 return False
-            if share is not asking and key_id in (None, share.key_id) and share.historical >= of_history:
+            if share is not asking and key_id in (None, share.key_id):
                 slow.append(share)
                 count -= share.held_bytes
                 if count <= 0:
@@ -152,10 +145,9 @@ class InFlight:
 class Share:
     """What one request holds, given back when the block ends. To enter it may raise Busy too."""
 
-    def __init__(self, in_flight: InFlight, key_id: str, historical: bool) -> None:
+    def __init__(self, in_flight: InFlight, key_id: str) -> None:
         self._in_flight = in_flight
         self.key_id = key_id
-        self.historical = historical
         self.held_bytes = 0
         self.gave_way = False
         self._cut_off: Callable[[], None] | None = None
@@ -169,7 +161,7 @@ class Share:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._in_flight.give_back(self)
+        self._in_flight.give_back(self.key_id, self.held_bytes)
 
     def add(self, count: int) -> None:
         """Raises Busy."""
@@ -179,17 +171,9 @@ class Share:
     def is_of(self, key_id: str) -> None:
         """Now that the key is known. Raises Busy."""
         if key_id != self.key_id:
-            held = self.held_bytes
-            self._in_flight.give_back(self)
+            held, self.held_bytes = self.held_bytes, 0
+            self._in_flight.give_back(self.key_id, held)
             self.key_id = key_id
-            self.add(held)
-
-    def is_history(self) -> None:
-        """Now that the body has said so. Raises Busy."""
-        if not self.historical:
-            held = self.held_bytes
-            self._in_flight.give_back(self)
-            self.historical = True
             self.add(held)
 
     # --- while the body arrives ---
@@ -221,7 +205,8 @@ class Share:
         self._cut_off()
         self.has_arrived()
         self.gave_way = True
-        self._in_flight.give_back(self)
+        held, self.held_bytes = self.held_bytes, 0
+        self._in_flight.give_back(self.key_id, held)
 
     # --- when it is here ---
 

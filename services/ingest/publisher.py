@@ -26,6 +26,8 @@ logger = get_logger(__name__)
 
 ASK_AGAIN_SECONDS = 1.0
 """Between two questions to a log of which nothing else is heard."""
+PACED_PART = 0.4
+"""Of the deadline of a request of history that it may wait in line; the rest is for the log."""
 LETTER_BYTES = 512 * 1024
 """Of the original bytes in a dead letter; of a larger event the beginning is kept."""
 TOO_MANY = "too_many_events"
@@ -84,7 +86,7 @@ class Publisher:
         async def append(some: Sequence[TelemetryReceived]) -> None:
             await self._log.append(Topic.TELEMETRY_IMPORT, _records(some))
 
-        await pace.send(outcome.accepted, append)
+        await pace.send(outcome.accepted, self._deadline_seconds * PACED_PART, append)
         if outcome.rejected:
             await self._log.append(Topic.TELEMETRY_IMPORT_DLQ, _all_letters(outcome, arrival))
 

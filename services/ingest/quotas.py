@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import NamedTuple
@@ -56,9 +57,9 @@ class _Bucket:
 
     level: float
     at: float
-    pace: Pace
     told_at: float = -math.inf
     refused: int = 0
+    pace: Pace | None = None
 
     def fill(self, events_per_s: int, burst_seconds: float, now: float) -> float:
         """The level now. The quota may be another than the last time."""
@@ -76,10 +77,17 @@ class Quotas:
     """
 
     def __init__(
-        self, live_events_per_s: int, import_events_per_s: int, now: Now = monotonic, sleep: Sleep = asyncio.sleep
+        self,
+        live_events_per_s: int,
+        import_events_per_s: int,
+        must_hurry: Callable[[], bool] = lambda: False,
+        now: Now = monotonic,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
+        """``must_hurry``: history waits for no turn."""
         self._live_events_per_s = live_events_per_s
         self._import_events_per_s = import_events_per_s
+        self._must_hurry = must_hurry
         self._now = now
         self._sleep = sleep
         self._buckets: dict[_Place, _Bucket] = {}
@@ -112,6 +120,8 @@ class Quotas:
         bucket = self._buckets.get(_Place(owner.key_id, historical=True))
         if not quota or bucket is None:
             return UNPACED
+        if bucket.pace is None:
+            bucket.pace = Pace(quota, self._must_hurry, self._now, self._sleep)
         bucket.pace.events_per_s = quota
         return bucket.pace
 
@@ -144,8 +154,7 @@ class Quotas:
                 for one, bucket in self._buckets.items()
                 if bucket.level < 0 or now - bucket.at < BURST_SECONDS
             }
-        pace = Pace(quota, self._now, self._sleep)
-        bucket = self._buckets[place] = _Bucket(level=quota * place.burst_seconds, at=now, pace=pace)
+        bucket = self._buckets[place] = _Bucket(level=quota * place.burst_seconds, at=now)
         return bucket
 
     def _tell(self, owner: KeyOwner, place: _Place, bucket: _Bucket, quota: int) -> None:

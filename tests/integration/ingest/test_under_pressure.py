@@ -20,7 +20,7 @@ from libs.common.testing import eventually
 from libs.common.topics import Topic
 from services.ingest import app
 from services.ingest.app import compose
-from services.ingest.pressure import Refusals
+from services.ingest.pressure import InFlight, Refusals
 from tests.conftest import TestDatabase
 from tests.integration.ingest.conftest import StandsStill, Start, Tenant, at_work, events, records
 
@@ -103,6 +103,53 @@ async def test_refusals_for_a_quota_are_counted_without_naming_keys(
     assert 'kizashi_ingest_over_quota_total{lane="live"}' in metrics
     assert 'status="429"' in metrics
     assert tenant.write_key not in metrics
+
+
+# --- the pace of history ---
+
+
+@pytest.mark.parametrize("path", ["/v1/import", "/v1/batch"])
+async def test_history_comes_to_the_log_at_the_pace_of_its_quota(
+    client: httpx.AsyncClient, owner: asyncpg.Connection, tenant: Tenant, path: str
+) -> None:
+    """A thousand events of it take half a second of a quota of two thousand; of live ones each request is appended at
+    once."""
+
+    async def send(path: str, said: dict[str, bool]) -> None:
+        bodies = [{**batch(f"{name}", 500), **said} for name in range(2)]
+        answers = await asyncio.gather(*(client.post(path, json=body, headers=tenant.writer) for body in bodies))
+        assert [answer.status_code for answer in answers] == [200, 200]
+
+    await send(path, {} if path == "/v1/import" else {"historical": True})
+    await send("/v1/batch", {})
+    appended = await owner.fetch(
+        "SELECT topic, count(DISTINCT appended_at) AS times, max(appended_at) - min(appended_at) AS long "
+        "FROM log.record JOIN log.topic_partition USING (number) GROUP BY topic"
+    )
+    times, long = ({row["topic"]: row[of] for row in appended} for of in ("times", "long"))
+    assert long[Topic.TELEMETRY_IMPORT].total_seconds() >= 0.25
+    assert times[Topic.TELEMETRY_IMPORT] >= 4
+    assert times[Topic.TELEMETRY] <= 2
+
+
+@pytest.fixture
+def asked_whether_it_is_tight(monkeypatch: pytest.MonkeyPatch) -> list[InFlight]:
+    asked: list[InFlight] = []
+
+    def is_tight(in_flight: InFlight) -> bool:
+        asked.append(in_flight)
+        return True
+
+    monkeypatch.setattr(InFlight, "is_tight", is_tight)
+    return asked
+
+
+async def test_history_waits_for_no_turn_when_memory_is_tight(
+    asked_whether_it_is_tight: list[InFlight], client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    answer = await client.post("/v1/import", json=batch("past", 500), headers=tenant.writer)
+    assert answer.status_code == 200
+    assert asked_whether_it_is_tight
 
 
 # --- keys that are not let in ---

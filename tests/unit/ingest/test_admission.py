@@ -62,7 +62,7 @@ def time() -> Time:
 
 @pytest.fixture
 def quotas(time: Time) -> Quotas:
-    return Quotas(QUOTA, QUOTA, time)
+    return Quotas(QUOTA, QUOTA, now=time)
 
 
 def is_over(quotas: Quotas, owner: KeyOwner, historical: bool = False) -> bool:
@@ -150,7 +150,7 @@ def test_keys_and_lanes_have_buckets_of_their_own(quotas: Quotas) -> None:
 
 def test_a_keys_own_quota_goes_before_the_installations(time: Time) -> None:
     generous = KeyOwner(workspace=1, source=7, key_id="generous", events_per_s=1000)
-    for installation in (Quotas(QUOTA, QUOTA, time), Quotas(0, 0, time)):
+    for installation in (Quotas(QUOTA, QUOTA, now=time), Quotas(0, 0, now=time)):
         for historical, burst_seconds in ((False, BURST_SECONDS), (True, HISTORY_BURST_SECONDS)):
             installation.take(SLOW, burst_seconds, historical)
             installation.take(generous, 1000 * burst_seconds - 1, historical)
@@ -159,7 +159,7 @@ def test_a_keys_own_quota_goes_before_the_installations(time: Time) -> None:
 
 
 def test_a_quota_can_be_none(time: Time) -> None:
-    without = Quotas(0, 0, time)
+    without = Quotas(0, 0, now=time)
     for historical in (False, True):
         without.take(KEY, 10**9, historical)
         assert not is_over(without, KEY, historical)
@@ -272,24 +272,13 @@ def test_a_request_is_its_keys_once_that_is_known() -> None:
     assert (in_flight._held_bytes, in_flight._held_of_key) == (0, {})
 
 
-def test_history_of_all_keys_holds_half_at_most_so_that_live_requests_always_come_in() -> None:
+def test_room_is_tight_before_it_is_full() -> None:
     in_flight = InFlight(40 * REQUEST_BYTES)
-    with in_flight.request("one", historical=True) as one, in_flight.request("other") as other:
-        one.add(10 * REQUEST_BYTES)
-        other.add(6 * REQUEST_BYTES)
-        other.is_history()
-        with in_flight.request("third", historical=True) as third, pytest.raises(Busy, match="of history"):
-            third.add(2 * REQUEST_BYTES)
-        with in_flight.request("third") as live:
-            live.add(2 * REQUEST_BYTES)
-            with pytest.raises(Busy, match="of history"):
-                live.is_history()
-            assert live.held_bytes == 0
-        with in_flight.request("third") as live:
-            live.add(18 * REQUEST_BYTES)
-    with in_flight.request("one", historical=True) as all_of_it:
-        all_of_it.add(39 * REQUEST_BYTES)
-    assert (in_flight._held_bytes, in_flight._held_of_history, in_flight._held_of_key) == (0, 0, {})
+    with in_flight.request("key") as share:
+        share.add(9 * REQUEST_BYTES)
+        assert not in_flight.is_tight()
+        share.add(1)
+        assert in_flight.is_tight()
 
 
 def never() -> None:
@@ -356,19 +345,6 @@ def test_who_brings_nothing_gives_way_when_its_room_is_needed(time: Time) -> Non
             third.add(15 * REQUEST_BYTES)
             assert [one.gave_way for one in (brisk, dripping, at_work)] == [False, True, False]
     assert (in_flight._held_bytes, in_flight._held_of_key, in_flight._arriving) == (0, {}, {})
-
-
-def test_history_that_brings_nothing_gives_way_to_other_history(time: Time) -> None:
-    in_flight = InFlight(40 * REQUEST_BYTES, time)
-    with (
-        arriving(in_flight, "live", 10 * REQUEST_BYTES) as live,
-        arriving(in_flight, "key", 15 * REQUEST_BYTES) as silent,
-        in_flight.request("neighbour", historical=True) as brisk,
-    ):
-        silent.is_history()
-        time.now += PART_SECONDS * 2
-        brisk.add(6 * REQUEST_BYTES)
-        assert (silent.gave_way, live.gave_way) == (True, False)
 
 
 def test_a_request_does_not_give_way_to_itself(time: Time) -> None:

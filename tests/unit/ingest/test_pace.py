@@ -7,16 +7,19 @@ import heapq
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count, pairwise
 
 import pytest
 
-from services.ingest.pace import PIECES_PER_S, SLOWEST_EVENTS_PER_S, UNPACED_EVENTS, Pace
-from services.ingest.quotas import HISTORY_BURST_SECONDS, OverQuota, Quotas
+from services.ingest.pace import PIECE_EVENTS, SLOTS_PER_S, SLOWEST_EVENTS_PER_S, Pace
+from services.ingest.quotas import OverQuota, Quotas
 from services.ingest.write_keys import KeyOwner
 
-PIECE = SLOWEST_EVENTS_PER_S // PIECES_PER_S
+SLOT = 1 / SLOTS_PER_S
 BATCH = 500
+DEADLINE = 2.0
+"""For waiting; the log has three more seconds."""
 LARGEST_BATCH = 10_000
 """That an installation may allow."""
 
@@ -44,6 +47,9 @@ class Time:
             if self._waiting:
                 self.now, _, come = heapq.heappop(self._waiting)
                 come.set()
+
+    def pace(self, events_per_s: int, *, must_hurry: bool = False) -> Pace:
+        return Pace(events_per_s, lambda: must_hurry, self, self.sleep)
 
     @asynccontextmanager
     async def passing(self) -> AsyncIterator[None]:
@@ -85,35 +91,33 @@ async def test_the_pieces_of_a_request_are_all_of_it_in_its_order(time: Time) ->
     for quota in (0, 1, 2000, 50_000):
         sent = Sent(time)
         async with time.passing():
-            await Pace(quota, time, time.sleep).send(events, sent)
+            await time.pace(quota).send(events, DEADLINE, sent)
         assert [one for _, some in sent.pieces for one in some] == events
+        assert max(len(some) for _, some in sent.pieces) == PIECE_EVENTS
 
 
-async def test_requests_of_one_key_take_turns_at_the_pace_of_its_quota(time: Time) -> None:
-    pace, sent = Pace(2000, time, time.sleep), Sent(time)
-    began = time.now
+async def test_requests_of_one_key_go_one_after_another_at_the_pace_of_its_quota(time: Time) -> None:
+    pace, sent, began = time.pace(2000), Sent(time), time.now
     async with time.passing():
-        await asyncio.gather(*(pace.send(list(range(BATCH)), sent) for _ in range(3)))
+        await asyncio.gather(*(pace.send([name] * 2 * PIECE_EVENTS, DEADLINE, sent) for name in range(3)))
     moments = [at for at, _ in sent.pieces]
-    assert {len(some) for _, some in sent.pieces} == {PIECE}
-    assert [later - earlier for earlier, later in pairwise(moments)] == pytest.approx([1 / PIECES_PER_S] * 14)
     assert moments[0] == began  # who is alone does not wait
-    firsts = [at for at, some in sent.pieces if some[0] == 0]
-    assert max(firsts) - min(firsts) < 0.2  # nobody waits until another is through
+    assert [later - earlier for earlier, later in pairwise(moments)] == pytest.approx([SLOT] * 5)
+    assert [some[0] for _, some in sent.pieces] == [0, 0, 1, 1, 2, 2]
 
 
 async def test_small_requests_go_together(time: Time) -> None:
-    pace, sent = Pace(2000, time, time.sleep), Sent(time)
+    pace, sent = time.pace(2000), Sent(time)
     async with time.passing():
-        await asyncio.gather(*(pace.send([n], sent) for n in range(5 * PIECE)))
+        await asyncio.gather(*(pace.send([n], DEADLINE, sent) for n in range(5 * PIECE_EVENTS)))
     assert len({at for at, _ in sent.pieces}) == 5
-    assert sent.most_at_once() <= PIECE + 1
+    assert sent.most_at_once() <= PIECE_EVENTS + 1
 
 
 async def test_a_small_quota_makes_a_batch_no_slower(time: Time) -> None:
     began = time.now
     async with time.passing():
-        await Pace(1, time, time.sleep).send(list(range(BATCH)), Sent(time))
+        await time.pace(1).send(list(range(BATCH)), DEADLINE, Sent(time))
     assert time.now - began < BATCH / SLOWEST_EVENTS_PER_S
 
 
@@ -121,48 +125,78 @@ async def test_a_slow_log_sets_the_pace(time: Time) -> None:
     """It is not waited for twice."""
     began = time.now
     async with time.passing():
-        await Pace(2000, time, time.sleep).send(list(range(BATCH)), Sent(time, seconds=0.2))
-    assert time.now - began == pytest.approx(5 * 0.2)
+        await time.pace(2000).send(list(range(BATCH)), DEADLINE, Sent(time, seconds=0.2))
+    assert time.now - began == pytest.approx(3 * 0.2)
 
 
-async def test_without_a_quota_the_log_alone_is_waited_for(time: Time) -> None:
-    sent = Sent(time, seconds=0.01)
-    began = time.now
+@pytest.mark.parametrize(("quota", "must_hurry"), [(0, False), (2000, True)])
+async def test_nobody_waits_without_a_quota_or_when_there_is_a_hurry(time: Time, quota: int, must_hurry: bool) -> None:
+    pace, sent, began = time.pace(quota, must_hurry=must_hurry), Sent(time, seconds=0.01), time.now
     async with time.passing():
-        await asyncio.gather(*(Pace(0, time, time.sleep).send(list(range(LARGEST_BATCH)), sent) for _ in range(3)))
-    assert max(len(some) for _, some in sent.pieces) == UNPACED_EVENTS
-    assert time.now - began == pytest.approx(LARGEST_BATCH / UNPACED_EVENTS * 0.01)
+        await asyncio.gather(*(pace.send(list(range(LARGEST_BATCH)), DEADLINE, sent) for _ in range(3)))
+    assert time.now - began == pytest.approx(LARGEST_BATCH / PIECE_EVENTS * 0.01)
 
 
-@pytest.mark.parametrize(("quota", "batch"), [(1, 1), (1, LARGEST_BATCH), (2000, BATCH), (2000, 20), (50_000, 2500)])
-async def test_nothing_that_is_let_in_waits_longer_than_two_seconds(time: Time, quota: int, batch: int) -> None:
-    """Three seconds of whoever sends as much as gets in, fifty requests at a time; the log has five for each."""
-    quotas, owner = Quotas(0, quota, time, time.sleep), KeyOwner(workspace=1, source=7, key_id="key")
-    sent, longest, until = Sent(time), 0.0, time.now + 3
+async def test_who_waits_when_a_hurry_comes_goes_soon(time: Time) -> None:
+    hurry: list[bool] = []
+    pace, sent, began = Pace(2000, lambda: bool(hurry), time, time.sleep), Sent(time), time.now
+
+    async def hurry_soon() -> None:
+        await time.sleep(SLOT / 2)
+        hurry.append(True)
+
+    async with time.passing():
+        await asyncio.gather(*(pace.send(range(BATCH), DEADLINE, sent) for _ in range(10)), hurry_soon())
+    assert time.now - began <= 2 * SLOT
+
+
+@pytest.mark.parametrize("deadline", [DEADLINE, 0.2])
+@pytest.mark.parametrize("quota", [1, 2000, 50_000])
+async def test_however_many_are_in_line_nobody_waits_beyond_the_deadline(
+    time: Time, quota: int, deadline: float
+) -> None:
+    """As after an outage, when all come again whose quota was given back; else none would ever be in time."""
+    pace, sent, longest = time.pace(quota), Sent(time), 0.0
+
+    async def one(size: int) -> None:
+        nonlocal longest
+        began = time.now
+        await pace.send(range(size), deadline, sent)
+        longest = max(longest, time.now - began)
+
+    async with time.passing():
+        for _ in range(3):
+            await asyncio.gather(*(one(size) for size in [1, 100, BATCH, LARGEST_BATCH] * 50))
+    assert longest <= deadline + 1e-6
+
+
+@pytest.mark.parametrize(("quota", "batch"), [(2000, BATCH), (2000, 20), (2000, 2500), (50_000, 2500)])
+async def test_the_quota_is_reached_and_comes_evenly(time: Time, quota: int, batch: int) -> None:
+    """Three seconds of whoever sends as much as gets in."""
+    quotas = Quotas(0, quota, now=time, sleep=time.sleep)
+    owner = KeyOwner(workspace=1, source=7, key_id="key")
+    sent, until = Sent(time), time.now + 3
 
     async def whoever() -> None:
-        nonlocal longest
         while time.now < until:
             try:
                 quotas.take(owner, batch, historical=True)
             except OverQuota:
                 await time.sleep(0.1)
                 continue
-            began = time.now
-            await quotas.pace(owner).send(range(batch), sent)
-            longest = max(longest, time.now - began)
+            await quotas.pace(owner).send(range(batch), DEADLINE, sent)
 
     async with time.passing():
         await asyncio.gather(*(whoever() for _ in range(50)))
-    assert longest <= HISTORY_BURST_SECONDS + 1
-    assert sent.most_at_once() <= 2 * max(quota, batch, SLOWEST_EVENTS_PER_S) / PIECES_PER_S
-    assert sum(len(some) for _, some in sent.pieces) >= max(3 * quota, batch)  # and the quota is reached
+    assert sum(len(some) for _, some in sent.pieces) >= 3 * quota
+    assert sent.most_at_once() <= 2 * max(quota, batch) * SLOT
 
 
-def test_keys_have_a_pace_of_their_own_and_live_events_have_none() -> None:
+def test_keys_have_a_pace_of_their_own_and_it_follows_their_quota() -> None:
     quotas = Quotas(2000, 2000)
     one, other = (KeyOwner(workspace=1, source=7, key_id=name) for name in ("one", "other"))
     for owner in (one, other):
         quotas.take(owner, 1, historical=True)
     assert quotas.pace(one) is quotas.pace(one) is not quotas.pace(other)
     assert quotas.pace(one).events_per_s == 2000
+    assert quotas.pace(replace(one, events_per_s=5)).events_per_s == 5

@@ -16,7 +16,7 @@ from libs.common.events import decode
 from libs.common.testing import eventually
 from libs.common.topics import PARTITIONS, Topic
 from services.ingest.domain.acceptance import Limits
-from services.ingest.pace import UNPACED_EVENTS
+from services.ingest.pace import PIECE_EVENTS
 from services.ingest.pressure import NotNow
 from services.ingest.publisher import LETTER_BYTES, Publisher
 from tests.unit.ingest.conftest import Accept, arrival
@@ -101,12 +101,12 @@ async def test_events_go_to_their_lane_and_rejects_to_its_dead_letters(
 
 
 async def test_history_goes_to_the_log_little_by_little(publisher: Publisher, log: MemoryLog, take: Accept) -> None:
-    events = [{**GOOD, "messageId": str(n)} for n in range(2 * UNPACED_EVENTS + 1)]
+    events = [{**GOOD, "messageId": str(n)} for n in range(2 * PIECE_EVENTS + 1)]
     await publisher.publish(take(*events), arrival(historical=True))
     assert [decode(record.value).id for record in log.records[Topic.TELEMETRY_IMPORT]] == [
         str(n) for n in range(len(events))
     ]
-    assert log.appends == [UNPACED_EVENTS, UNPACED_EVENTS, 1]
+    assert log.appends == [PIECE_EVENTS, PIECE_EVENTS, 1]
     await publisher.publish(take(*events), arrival())
     assert log.appends[3:] == [len(events)]
 
