@@ -29,8 +29,9 @@ PARTS = 16
 """Of the room that it holds, a request brings one in so many seconds, or gives way to others when they need it."""
 KEY_SHARE = 2
 """One of so many parts of what may be held is for requests of a single key."""
-TIGHT_SHARE = 4
-"""With more than one of so many parts held, nothing is kept in line."""
+TIGHT_SHARE = 8
+"""With more than one of so many parts held, nothing is kept in line: beside a line there is room in its key's share for
+a body of 5 MB."""
 HOLD_SECONDS = 1.0
 """On average: by half less or more, so that the connections of a flood do not come back all at once and, since their
 bucket has filled a little, are all let in at once."""

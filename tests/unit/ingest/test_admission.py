@@ -275,7 +275,7 @@ def test_a_request_is_its_keys_once_that_is_known() -> None:
 def test_room_is_tight_before_it_is_full() -> None:
     in_flight = InFlight(40 * REQUEST_BYTES)
     with in_flight.request("key") as share:
-        share.add(9 * REQUEST_BYTES)
+        share.add(4 * REQUEST_BYTES)
         assert not in_flight.is_tight()
         share.add(1)
         assert in_flight.is_tight()
