@@ -96,6 +96,29 @@ async def test_tables_for_the_coming_days_are_there_ahead_of_time(log: EventLog,
     assert await days(owner) == ahead
 
 
+async def test_who_waited_for_another_to_make_the_days_sees_what_it_made(
+    database: TestDatabase, owner: asyncpg.Connection
+) -> None:
+    """As when all services of a new installation start at the same moment."""
+    for day in await days(owner):
+        await owner.execute(f"DROP TABLE log.record_{day:%Y%m%d}")
+    second = await asyncpg.connect(database.owner_url)
+    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid = $1)"
+    try:
+        async with owner.transaction():
+            await owner.execute("SELECT log.keep_days_ahead()")
+            coming = asyncio.create_task(second.execute("SELECT log.keep_days_ahead()"))
+
+            async def is_waiting() -> bool:
+                return bool(await owner.fetchval(waits, second.get_server_pid()))
+
+            await eventually(is_waiting, what="the second waits for the first")
+        await coming
+    finally:
+        await second.close()
+    assert len(await days(owner)) == 4
+
+
 async def test_a_log_that_was_forgotten_for_days_makes_its_table_and_goes_on(
     log: EventLog, owner: asyncpg.Connection
 ) -> None:
