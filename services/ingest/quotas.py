@@ -121,7 +121,7 @@ class Quotas:
         if not quota or bucket is None:
             return UNPACED
         if bucket.pace is None:
-            bucket.pace = Pace(quota, self._must_hurry, self._now, self._sleep)
+            bucket.pace = Pace(must_hurry=self._must_hurry, now=self._now, sleep=self._sleep)
         bucket.pace.events_per_s = quota
         return bucket.pace
 
